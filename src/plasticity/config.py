@@ -1,0 +1,450 @@
+"""``params.yaml`` -> frozen, complete parameters; all errors at once. No torch.
+
+``null`` in a section means the preset's value (``presets.<scale>.<dataset>``), ``all`` means all.
+Numbers are read as YAML 1.2 writes them, so ``1e-05`` is a number and ``no`` is a text.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+)
+
+from plasticity import catalogue
+from plasticity.errors import ConfigError
+from plasticity.files import PARAMS
+
+SCALES = ("tiny", "quick", "laptop", "paper")
+
+
+def _nearest(name: str, allowed: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _one_of(names: Iterable[str]) -> Callable[[str], str]:
+    allowed = tuple(names)
+
+    def check(name: str) -> str:
+        if name not in allowed:
+            raise ValueError(
+                f"unknown '{name}'{_nearest(name, allowed)} (allowed: {', '.join(allowed)})"
+            )
+        return name
+
+    return check
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("names one entry twice")
+    return values
+
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+def _size(value: Any) -> int | Literal["all"]:
+    if value == "all" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(f"got {value!r}, expected 'all' or an integer of at least 1")
+
+
+Size = Annotated[int | Literal["all"], PlainValidator(_size)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Data(_Section):
+    """What ``prepare`` puts aside."""
+
+    train_images: Size
+    validation: Annotated[int, Field(ge=0)]
+    test_images: Size
+    """Test images used each epoch; the ends of cycles always use all."""
+
+
+class Network(_Section):
+    """The backbone at full capacity (Lillo & Cheney 2026, section 3)."""
+
+    kind: Literal["mlp", "convnet"]
+    widths: Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=8)]
+    trunk: Annotated[tuple[Count, ...], Field(strict=False, max_length=4)]
+    init: Literal["torch_default", "kaiming_relu"]
+
+
+class Edit(_Section):
+    """When structure changes, how much, and what continues."""
+
+    cycles: Count
+    seed_fraction: Fraction
+    continuity: Literal["paper", "warm", "rewind"]
+    rewind_when: Literal["removed", "every_event"]
+    allocation: Annotated[str, AfterValidator(_one_of(catalogue.ALLOCATIONS))]
+    count_rule: Literal["ceil_remaining", "linear"]
+    cycle_index: Literal[0, 1]
+    static_mask: Literal["uniform", "random"]
+
+
+class Selection(_Section):
+    """Which units an event takes."""
+
+    grow: Annotated[str, AfterValidator(_one_of(catalogue.GROW_SELECTION))]
+    prune: Annotated[str, AfterValidator(_one_of(catalogue.PRUNE_SELECTION))]
+
+
+class Intervention(_Section):
+    """The rules of an edit."""
+
+    selection: Selection
+    insertion: Annotated[str, AfterValidator(_one_of(catalogue.INSERTION))]
+
+
+class Train(_Section):
+    """How the network learns."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    workers: Size
+    seeds: Annotated[int, Field(ge=1, le=1000)]
+    epochs: Count
+    batch: Count
+    optimizer: Literal["sgd", "adam"]
+    lr: Annotated[float, Field(gt=0, le=100)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    schedule: Literal["cosine", "constant", "cosine_per_cycle"]
+    augment: Literal["none", "crop_flip"]
+
+
+class Measure(_Section):
+    """What the probes look at."""
+
+    probe_images: Count
+    activation_threshold: Annotated[float, Field(ge=0)]
+
+
+class Retrain(_Section):
+    """Which controls of the extracted network are trained from scratch."""
+
+    variants: Annotated[
+        tuple[Annotated[str, AfterValidator(_one_of(catalogue.RETRAIN_VARIANTS))], ...],
+        Field(strict=False),
+        AfterValidator(_unique),
+    ]
+    epochs: Count
+
+
+class Continual(_Section):
+    """The streams of tasks, and the clock on which structure changes inside them."""
+
+    streams: Annotated[
+        tuple[Annotated[str, AfterValidator(_one_of(catalogue.STREAMS))], ...],
+        Field(strict=False),
+        AfterValidator(_unique),
+    ]
+    seeds: Annotated[int, Field(ge=1, le=1000)]
+    images: Size
+    tasks: Count
+    steps: Count
+    """Optimizer steps per task."""
+    batch: Count
+    optimizer: Literal["sgd", "adam"]
+    lr: Annotated[float, Field(gt=0, le=100)]
+    edit_every: Count
+    """Optimizer steps between two events; the first is at step 0."""
+
+
+class Report(_Section):
+    """Texts of the report."""
+
+    title: Annotated[str, Field(max_length=200)]
+
+
+class Params(_Section):
+    """One experiment: one operator, all its seeds. Complete: no value is left open."""
+
+    op: Annotated[str, AfterValidator(_one_of(catalogue.OPERATORS))]
+    dataset: Annotated[str, AfterValidator(_one_of(catalogue.DATASETS))]
+    scale: Annotated[str, AfterValidator(_one_of(SCALES))]
+    compactness: Fraction
+    data: Data
+    network: Network
+    edit: Edit
+    intervention: Intervention
+    train: Train
+    measure: Measure
+    retrain: Retrain
+    continual: Continual
+    report: Report
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether surviving units go back to their initial weights at events."""
+        if self.edit.continuity == "paper":
+            return self.op == "prune"
+        return self.edit.continuity == "rewind"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers and booleans; a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if not isinstance(key, Hashable):
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: key {key!r} is no name")
+            if key in seen:
+                raise yaml.YAMLError(
+                    f"line {key_node.start_mark.line + 1}: key '{key}' stands twice; keep one"
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag
+        not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:float", "tag:yaml.org,2002:int"}
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
+    )
+_Loader.add_constructor(
+    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node))
+)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping of a YAML file, numbers read as in YAML 1.2.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing, is not YAML, holds a key twice, or is no mapping.
+    """
+    try:
+        content = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: is missing; run the command at the project's root") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{path}: {text}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: got {type(content).__name__}, expected a mapping of parameters")
+    return content
+
+
+def load(path: Path = PARAMS) -> Params:
+    """Return the parameters of one experiment, complete and checked.
+
+    Raises
+    ------
+    ConfigError
+        Listing every error of the file with its key, its value and what is allowed.
+    """
+    return resolve(read_yaml(path), str(path))
+
+
+def resolve(tree: Mapping[str, Any], name: str = "params.yaml") -> Params:
+    """Return complete parameters from the tree of a parameter file; see ``load``."""
+    filled, origin, errors = _fill_from_preset(tree)
+    params: Params | None = None
+    try:
+        params = Params.model_validate(filled)
+    except ValidationError as invalid:
+        errors += [_explain(error, filled, origin) for error in invalid.errors()]
+    if params is not None:
+        errors += _impossible_combinations(params)
+    if errors or params is None:
+        lines = "\n".join(f"  {name}: {line}" for line in sorted(set(errors)))
+        noun = "error" if len(set(errors)) == 1 else "errors"
+        raise ConfigError(f"{len(set(errors))} {noun} in the parameters\n{lines}")
+    return params
+
+
+def _fill_from_preset(
+    tree: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str], list[str]]:
+    """Return the tree without presets, each null filled; where a value came from; errors."""
+    filled = {key: value for key, value in tree.items() if key != "presets"}
+    origin: dict[tuple[str, ...], str] = {}
+    scale, dataset = tree.get("scale"), tree.get("dataset")
+    if scale not in SCALES or dataset not in catalogue.DATASETS:
+        preset: Any = {}
+        errors = []
+    else:
+        where = f"presets.{scale}.{dataset}"
+        preset = _descend(tree.get("presets"), str(scale), str(dataset))
+        if not isinstance(preset, dict):
+            return filled, origin, [f"{where}: got {preset!r}, expected a mapping of sections"]
+        errors = [
+            f"{where}.{section}: got {values!r}, expected a mapping"
+            for section, values in preset.items()
+            if not isinstance(values, dict)
+        ]
+        for section, values in preset.items():
+            if not isinstance(values, dict):
+                continue
+            own = filled.get(section)
+            if not isinstance(own, dict):
+                errors.append(f"{where}.{section}: no section '{section}' to give values to")
+                continue
+            unknown = sorted(set(map(str, values)) - set(map(str, own)))
+            errors += [
+                f"{where}.{section}.{key}: unknown key{_nearest(key, map(str, own))}"
+                for key in unknown
+            ]
+            taken = {k: v for k, v in values.items() if k in own and own[k] is None}
+            filled[section] = own | taken
+            origin |= {(section, str(k)): f"{where}.{section}.{k}" for k in taken}
+    return filled, origin, errors
+
+
+def _descend(tree: Any, *keys: str) -> Any:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _explain(
+    error: Any, tree: Mapping[str, Any], origin: Mapping[tuple[str, ...], str]
+) -> str:
+    """Return one line: key, value, what is allowed, the nearest name."""
+    location = tuple(str(part) for part in error["loc"] if not _is_union_tag(part))
+    key = origin.get(location[:2], ".".join(location[:2]))
+    key = ".".join((key, *location[2:]))
+    value = error["input"]
+    match error["type"]:
+        case "extra_forbidden":
+            parent = _descend_model(location[:-1])
+            return f"{key}: unknown key{_nearest(location[-1], parent)}"
+        case "missing":
+            return f"{key}: is missing; put it back (null takes the preset's value)"
+        case "value_error" if value is None:
+            return f"{key}: is null and the preset gives no value; set it"
+        case "value_error":
+            return f"{key}: {error['ctx']['error']}"
+        case "literal_error":
+            hint = _nearest(value, re.findall(r"'([^']*)'", error["ctx"]["expected"])) if (
+                isinstance(value, str)
+            ) else ""
+            return f"{key}: got {value!r}, expected {error['ctx']['expected']}{hint}"
+    if value is None:
+        return f"{key}: is null and the preset gives no value; set it"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{key}: got {value}, expected a finite number"
+    expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"{key}: got {value!r} ({type(value).__name__}), expected {expected}"
+
+
+def _is_union_tag(part: Any) -> bool:
+    """Return whether pydantic added this part of a location to name a member of a union."""
+    return isinstance(part, str) and (
+        part.startswith(("literal[", "constrained-", "function-", "nullable", "tuple["))
+        or part in {"int", "str", "float"}
+    )
+
+
+def _descend_model(location: tuple[str, ...]) -> list[str]:
+    model: Any = Params
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        model = field.annotation
+    return list(getattr(model, "model_fields", {}))
+
+
+def _impossible_combinations(params: Params) -> list[str]:
+    """Return what is wrong with values that are each allowed but make no sense together."""
+    edit, network, train = params.edit, params.network, params.train
+    total_steps = params.continual.tasks * params.continual.steps
+    rules: tuple[tuple[bool, str], ...] = (
+        (
+            network.kind == "mlp" and bool(network.trunk),
+            f"network.trunk: got {list(network.trunk)}, but an mlp has no trunk; expected []",
+        ),
+        (
+            network.kind == "convnet" and not network.trunk,
+            "network.trunk: got [], but a convnet needs the channels of at least one layer",
+        ),
+        (
+            network.kind == "convnet" and params.dataset == "digits",
+            "network.kind: a convnet needs images of at least 28 x 28; digits has 8 x 8",
+        ),
+        (
+            edit.allocation != "neutral" and len(network.widths) != 3,
+            f"edit.allocation: '{edit.allocation}' is defined for three hidden layers, "
+            f"network.widths has {len(network.widths)}; use neutral",
+        ),
+        (
+            train.epochs % edit.cycles != 0,
+            f"train.epochs: got {train.epochs}, expected a multiple of edit.cycles "
+            f"({edit.cycles})",
+        ),
+        (
+            params.retrain.epochs % edit.cycles != 0,
+            f"retrain.epochs: got {params.retrain.epochs}, expected a multiple of edit.cycles "
+            f"({edit.cycles})",
+        ),
+        (
+            params.op == "grow" and params.compactness < edit.seed_fraction,
+            f"compactness: got {params.compactness}, but grow starts from edit.seed_fraction "
+            f"({edit.seed_fraction}) and cannot end below it",
+        ),
+        (
+            edit.continuity == "rewind" and params.op in {"dense", "static"}
+            and edit.rewind_when == "removed",
+            f"edit.rewind_when: '{params.op}' removes no unit, so it would never rewind; "
+            "use every_event",
+        ),
+        (
+            edit.continuity == "rewind" and params.op == "grow" and edit.rewind_when == "removed",
+            "edit.rewind_when: 'grow' removes no unit, so it would never rewind; use every_event",
+        ),
+        (
+            train.optimizer == "adam" and train.momentum != 0,
+            f"train.momentum: got {train.momentum}, but adam has its own moments; use 0.0",
+        ),
+        (
+            train.augment == "crop_flip" and params.dataset not in {"cifar10", "cifar100"},
+            f"train.augment: crop_flip mirrors images, which changes what {params.dataset} "
+            "shows; use none",
+        ),
+        (
+            edit.cycles * params.continual.edit_every > total_steps
+            and bool(params.continual.streams),
+            f"continual.edit_every: {edit.cycles} events every {params.continual.edit_every} "
+            f"steps do not fit in {params.continual.tasks} tasks of {params.continual.steps} "
+            f"steps ({total_steps})",
+        ),
+    )
+    return [message for wrong, message in rules if wrong]

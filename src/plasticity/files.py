@@ -1,0 +1,162 @@
+"""The only place that spells an artifact's path, and the only place that writes one.
+
+Writes are atomic: a file under its final name is whole, whatever killed the writer. No torch.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from plasticity.errors import DataError, StorageError
+
+PARAMS = Path("params.yaml")
+PREPARED = Path("data/prepared")
+TRAINED = Path("data/trained")
+SUBNETWORKS = Path("data/subnetworks")
+REPORTS = Path("reports")
+REPORT_HTML = REPORTS / "report.html"
+FIGURES = REPORTS / "figures"
+
+
+def table_path(stage: str, table: str) -> Path:
+    """Return the path of a stage's table, such as ``reports/train/history.csv``."""
+    return REPORTS / stage / f"{table}.csv"
+
+
+def metrics_path(stage: str) -> Path:
+    """Return the path of a stage's metrics, which ``dvc exp show`` prints."""
+    return REPORTS / stage / "metrics.json"
+
+
+def timing_path(stage: str) -> Path:
+    """Return the path of what differs from run to run: wall time, latency, date, device."""
+    return REPORTS / stage / "timing.json"
+
+
+def progress_path(stage: str) -> Path:
+    """Return the path of the progress log for machines, one JSON object a line."""
+    return REPORTS / stage / "progress.jsonl"
+
+
+def final_state_path(seed: int) -> Path:
+    """Return the path of a seed's trained network at full capacity."""
+    return TRAINED / f"seed-{seed}.safetensors"
+
+
+def subnetwork_path(seed: int) -> Path:
+    """Return the folder of a seed's extracted network."""
+    return SUBNETWORKS / f"seed-{seed}"
+
+
+def data_root() -> Path:
+    """Return the folder of raw data sets: ``PLASTICITY_DATA``, or a cache folder of the user."""
+    if chosen := os.environ.get("PLASTICITY_DATA"):
+        return Path(chosen).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache) if cache else Path.home() / ".cache") / "plasticity" / "data"
+
+
+def state_root() -> Path:
+    """Return the folder of checkpoints: ``PLASTICITY_STATE``, or ``.checkpoints`` at the root.
+
+    DVC sets ``DVC_ROOT`` to the main checkout even inside a temporary workspace, so an experiment
+    that is killed there finds its checkpoint again.
+    """
+    if chosen := os.environ.get("PLASTICITY_STATE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints"
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def md5(path: Path) -> str:
+    """Return the MD5 of a file: what the data sets' publishers state, no protection."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        When the file cannot be written, naming it, the room left and the cause.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StorageError(
+            f"{path}: could not be written ({error.strerror or error}); needed "
+            f"{len(content):,} bytes, free {_free_space(path)}; make room, then run the same "
+            "command again"
+        ) from error
+
+
+def _free_space(path: Path) -> str:
+    folder = next((p for p in path.absolute().parents if p.exists()), Path("/"))
+    try:
+        return f"{shutil.disk_usage(folder).free:,} bytes"
+    except OSError:
+        return "unknown"
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file whole or not at all, in UTF-8."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all; a NaN or infinity is a fault of the caller."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing; run `make repro` to make it") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON ({error}); delete it and run `make repro`") from error
+
+
+@contextlib.contextmanager
+def fresh_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, and put it in place of ``path`` when the block ends well."""
+    temporary = path.with_name(f".{path.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,224 @@
+"""The tidy tables that stages write and reports read: their columns, checked at both ends. No torch.
+
+Accuracies are percent. Floats are written with ``repr``, so that reading gives back the same bits;
+a missing value is an empty cell. Rows are sorted by the columns in ``KEYS``.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plasticity.errors import CheckError, DataError
+from plasticity.files import table_path, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Value = int | float | str | None
+Row = Mapping[str, Value]
+
+SCHEMAS: dict[tuple[str, str], dict[str, type]] = {
+    ("train", "seeds"): {
+        "seed": int,
+        "status": str,  # ok | diverged
+        "diverged_step": int,  # empty unless diverged
+        "cycle_acc": float,  # test accuracy at the end, all test images
+        "cycle_taa": float,  # mean over the ends of cycles
+        "epoch_taa": float,  # mean over all epochs
+        "units": str,  # alive units per hidden layer at the end, "205-205-102"
+        "parameters": int,  # of the alive network
+        "flops": float,  # training, forward and backward, masked units counted 0
+        "active_unit_steps": float,  # alive units summed over optimizer steps
+    },
+    ("train", "history"): {
+        "seed": int,
+        "epoch": int,  # epochs finished, from 1
+        "cycle": int,  # from 0
+        "step": int,  # optimizer steps finished
+        "lr": float,  # of the epoch's last step
+        "loss": float,  # mean over the epoch's batches, before each update
+        "online_acc": float,  # the same for accuracy, on the training batches
+        "acc": float,  # test accuracy
+        "test_images": int,
+        "cycle_end": int,  # 1 at the ends of cycles, which use all test images
+        "units": str,
+        "alive_units": int,
+        "flops": float,  # so far
+        "active_unit_steps": float,  # so far
+    },
+    ("train", "curve"): {  # for `dvc plots`: mean over seeds with its 95 % t-interval
+        "epoch": int,
+        "seeds": int,
+        "mean": float,
+        "low": float,
+        "high": float,
+    },
+    ("train", "edits"): {
+        "seed": int,
+        "event": int,  # from 0
+        "cycle": int,
+        "step": int,
+        "layer": int,  # hidden layer, from 0
+        "requested": int,  # units the schedule asked to move
+        "added": int,
+        "removed": int,
+        "alive_before": int,
+        "alive_after": int,
+        "rewound": int,  # 1 when weights went back to their initial values
+    },
+    ("train", "cohorts"): {
+        "seed": int,
+        "event": int,
+        "cycle": int,
+        "step": int,
+        "age": int,  # optimizer steps since the event; -1 just before it
+        "moment": str,  # before | birth | along | end
+        "layer": int,
+        "cohort": str,  # newborn | incumbent | kept | removed | masked
+        "units": int,
+        "activation_rate": float,  # mean over units of the share of probe images above threshold
+        "gradient": float,  # mean over units of mean |dL/dz|, per example
+        "log_gradient": float,  # mean over units with a gradient of its natural logarithm
+        "silent": int,  # units whose gradient is exactly 0
+    },
+    ("retrain", "seeds"): {
+        "variant": str,
+        "seed": int,
+        "status": str,
+        "diverged_step": int,
+        "ticket_acc": float,
+        "ticket_taa": float,  # mean over the same grid as cycle_taa
+        "epoch_taa": float,
+        "delta_acc": float,  # ticket_acc - cycle_acc of the same seed
+        "units": str,
+        "parameters": int,
+        "flops": float,
+    },
+    ("retrain", "history"): {
+        "variant": str,
+        "seed": int,
+        "epoch": int,
+        "step": int,
+        "loss": float,
+        "acc": float,
+        "test_images": int,
+        "cycle_end": int,
+    },
+    ("extract", "seeds"): {
+        "seed": int,
+        "units_requested": str,
+        "units": str,
+        "parameters": int,
+        "forward_flops": int,  # per image, 2 per multiply-add
+        "full_parameters": int,
+        "full_forward_flops": int,
+        "max_difference": float,  # largest |masked - extracted| logit over the test images
+        "largest_logit": float,
+        "same_predictions": int,  # 1 when every test image gets the same class
+    },
+    ("continual", "seeds"): {
+        "stream": str,
+        "seed": int,
+        "status": str,
+        "diverged_step": int,
+        "taoa": float,  # mean online accuracy over all mini-batches
+        "early_acc": float,  # the same over the first tenth of each task
+        "first_task": float,
+        "last_task": float,
+        "units": str,
+        "flops": float,
+    },
+    ("continual", "tasks"): {
+        "stream": str,
+        "seed": int,
+        "task": int,  # from 0
+        "step": int,  # optimizer steps finished
+        "online_acc": float,  # before each update, mean over the task
+        "early_acc": float,
+        "loss": float,
+        "units": str,
+        "alive_units": int,
+        "flops": float,
+    },
+}
+
+KEYS = (
+    "stream",
+    "variant",
+    "seed",
+    "epoch",
+    "task",
+    "event",
+    "step",
+    "age",
+    "moment",
+    "layer",
+    "cohort",
+)
+
+
+def write_table(stage: str, table: str, rows: Iterable[Row]) -> None:
+    """Write a stage's table, sorted by its keys.
+
+    Raises
+    ------
+    CheckError
+        When a row's columns, a type or a number do not fit the schema.
+    """
+    schema = SCHEMAS[stage, table]
+    keys = [key for key in KEYS if key in schema]
+    checked = [_checked(row, schema, f"{stage}/{table}") for row in rows]
+    checked.sort(key=lambda row: tuple(row[key] for key in keys))  # type: ignore[arg-type]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(schema)
+    writer.writerows([_cell(row[column]) for column in schema] for row in checked)
+    write_text(table_path(stage, table), buffer.getvalue())
+
+
+def _checked(row: Row, schema: Mapping[str, type], name: str) -> Row:
+    if set(row) != set(schema):
+        raise CheckError(f"{name}: got columns {sorted(row)}, expected {sorted(schema)}")
+    for column, kind in schema.items():
+        value = row[column]
+        fits = value is None or type(value) is kind
+        if not fits or (isinstance(value, float) and not math.isfinite(value)):
+            raise CheckError(f"{name}: {column} is {value!r}, expected a finite {kind.__name__}")
+    return row
+
+
+def _cell(value: Value) -> str:
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def read_table(stage: str, table: str, root: Path = Path()) -> "pd.DataFrame":
+    """Return a stage's table, its columns and types checked.
+
+    Raises
+    ------
+    DataError
+        When the table is missing, or is not what the schema says.
+    """
+    import pandas as pd  # 0.5 s, and most stages only write
+
+    path = root / table_path(stage, table)
+    schema = SCHEMAS[stage, table]
+    types = {
+        column: {int: "Int64", float: "float64", str: "string"}[kind]
+        for column, kind in schema.items()
+    }
+    try:
+        frame = pd.read_csv(path, dtype=types, float_precision="round_trip")  # type: ignore[call-overload]
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing; run `make repro` to make it") from error
+    except (ValueError, pd.errors.ParserError) as error:
+        raise DataError(f"{path}: {error}; delete it and run `make repro`") from error
+    if list(frame.columns) != list(schema):
+        raise DataError(
+            f"{path}: got columns {list(frame.columns)}, expected {list(schema)}; it was written "
+            "by another version, run `make repro`"
+        )
+    return frame

@@ -1,0 +1,10 @@
+"""The pipeline's stages: thin scripts over ``plasticity``, run as ``python -m stages.NAME``.
+
+The library is taken from this checkout, never from an installed copy, so that a temporary
+workspace of DVC runs the code whose hash it records.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
