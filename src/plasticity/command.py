@@ -1,0 +1,86 @@
+"""How every stage starts and ends: ``--help`` without torch, faults as exit codes, timing."""
+
+import argparse
+import datetime
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from plasticity.errors import DeviceError, Interrupted, PlasticityError, StorageError
+from plasticity.files import timing_path, write_json
+
+EXIT_CODES = (
+    "exit codes: 0 ok, 2 bad parameters, 3 missing or bad data, 4 a check failed, 5 every seed "
+    "diverged, 6 device or memory, 7 disk, 75 interrupted (the same command continues)"
+)
+
+
+def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> None:
+    """Run a stage's work, write its ``timing.json``, and exit with the code of what happened.
+
+    Parameters
+    ----------
+    stage
+        Name of the stage and of its folder under ``reports``.
+    description
+        One line for ``--help``.
+    work
+        Does the work; returns what differs between machines or runs, for ``timing.json``.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.{stage}",
+        description=f"{description} All parameters are in params.yaml.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks of faults")
+    verbose = bool(parser.parse_args().verbose)
+    signal.signal(signal.SIGTERM, _terminate)
+    _leave_with_parent()
+    started = time.monotonic()
+    try:
+        details = work()
+        write_json(
+            timing_path(stage),
+            {
+                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - started, 3),
+                **details,
+            },
+        )
+    except KeyboardInterrupt:
+        sys.exit(_tell(stage, Interrupted("stopped; run the same command to continue"), verbose))
+    except PlasticityError as error:
+        sys.exit(_tell(stage, error, verbose))
+    except MemoryError as error:
+        sys.exit(_tell(stage, DeviceError(f"out of memory ({error}); use fewer seeds"), verbose))
+    except OSError as error:
+        sys.exit(_tell(stage, StorageError(f"{error.filename}: {error.strerror}"), verbose))
+
+
+def _tell(stage: str, error: PlasticityError, verbose: bool) -> int:  # noqa: FBT001 (private)
+    if verbose:
+        traceback.print_exc()
+    sys.stderr.write(f"[{stage}] {error}\n")
+    return error.exit_code
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 (signal's form)
+    raise KeyboardInterrupt
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent is gone, so that a killed ``dvc`` leaves no orphan."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(Interrupted.exit_code)
+
+    threading.Thread(target=watch, daemon=True).start()
