@@ -26,9 +26,7 @@ OPERATORS = {
 }
 
 GROW_SELECTION = {
-    "activation_frequency": Entry(
-        "most often active", "Lillo & Cheney 2026, section 3", "masked"
-    ),
+    "activation_frequency": Entry("most often active", "Lillo & Cheney 2026, section 3", "masked"),
     "random": Entry("random", "control", "masked"),
 }
 

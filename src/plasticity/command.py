@@ -41,7 +41,7 @@ def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> 
     parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks of faults")
     verbose = bool(parser.parse_args().verbose)
     signal.signal(signal.SIGTERM, _terminate)
-    _leave_with_parent()
+    leave_with_parent()
     started = time.monotonic()
     try:
         details = work()
@@ -74,7 +74,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG00
     raise KeyboardInterrupt
 
 
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
     """End this process when its parent is gone, so that a killed ``dvc`` leaves no orphan."""
     parent = os.getppid()
 

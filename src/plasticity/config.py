@@ -57,7 +57,9 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 def _size(value: Any) -> int | Literal["all"]:
-    if value == "all" or (type(value) is int and value >= 1):
+    if value == "all":
+        return "all"
+    if type(value) is int and value >= 1:
         return value
     raise ValueError(f"got {value!r}, expected 'all' or an integer of at least 1")
 
@@ -202,7 +204,11 @@ class Params(_Section):
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 numbers and booleans; a key that stands twice is an error."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def construct_mapping(  # the parent's signature
+        self,
+        node: yaml.MappingNode,
+        deep: bool = False,  # noqa: FBT001, FBT002
+    ) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
@@ -220,8 +226,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [
         (tag, pattern)
         for tag, pattern in resolvers
-        if tag
-        not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:float", "tag:yaml.org,2002:int"}
+        if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:float", "tag:yaml.org,2002:int"}
     ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
@@ -238,7 +243,7 @@ for _tag, _pattern, _first in (
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
     )
 _Loader.add_constructor(
-    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node))
+    "tag:yaml.org,2002:int", lambda loader, node: int(str(loader.construct_scalar(node)))
 )
 
 
@@ -251,7 +256,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         When the file is missing, is not YAML, holds a key twice, or is no mapping.
     """
     try:
-        content = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        content = yaml.load(path.read_text(), Loader=_Loader)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: is missing; run the command at the project's root") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
@@ -280,7 +285,7 @@ def resolve(tree: Mapping[str, Any], name: str = "params.yaml") -> Params:
     try:
         params = Params.model_validate(filled)
     except ValidationError as invalid:
-        errors += [_explain(error, filled, origin) for error in invalid.errors()]
+        errors += [_explain(error, origin) for error in invalid.errors()]
     if params is not None:
         errors += _impossible_combinations(params)
     if errors or params is None:
@@ -334,9 +339,7 @@ def _descend(tree: Any, *keys: str) -> Any:
     return tree
 
 
-def _explain(
-    error: Any, tree: Mapping[str, Any], origin: Mapping[tuple[str, ...], str]
-) -> str:
+def _explain(error: Any, origin: Mapping[tuple[str, ...], str]) -> str:
     """Return one line: key, value, what is allowed, the nearest name."""
     location = tuple(str(part) for part in error["loc"] if not _is_union_tag(part))
     key = origin.get(location[:2], ".".join(location[:2]))
@@ -353,9 +356,11 @@ def _explain(
         case "value_error":
             return f"{key}: {error['ctx']['error']}"
         case "literal_error":
-            hint = _nearest(value, re.findall(r"'([^']*)'", error["ctx"]["expected"])) if (
-                isinstance(value, str)
-            ) else ""
+            hint = (
+                _nearest(value, re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+                if (isinstance(value, str))
+                else ""
+            )
             return f"{key}: got {value!r}, expected {error['ctx']['expected']}{hint}"
     if value is None:
         return f"{key}: is null and the preset gives no value; set it"
@@ -407,8 +412,7 @@ def _impossible_combinations(params: Params) -> list[str]:
         ),
         (
             train.epochs % edit.cycles != 0,
-            f"train.epochs: got {train.epochs}, expected a multiple of edit.cycles "
-            f"({edit.cycles})",
+            f"train.epochs: got {train.epochs}, expected a multiple of edit.cycles ({edit.cycles})",
         ),
         (
             params.retrain.epochs % edit.cycles != 0,
@@ -421,7 +425,8 @@ def _impossible_combinations(params: Params) -> list[str]:
             f"({edit.seed_fraction}) and cannot end below it",
         ),
         (
-            edit.continuity == "rewind" and params.op in {"dense", "static"}
+            edit.continuity == "rewind"
+            and params.op in {"dense", "static"}
             and edit.rewind_when == "removed",
             f"edit.rewind_when: '{params.op}' removes no unit, so it would never rewind; "
             "use every_event",

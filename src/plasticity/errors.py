@@ -47,7 +47,7 @@ class StorageError(PlasticityError):
     exit_code = 7
 
 
-class Interrupted(PlasticityError):
+class Interrupted(PlasticityError):  # noqa: N818 (nothing went wrong)
     """Stopped from outside, or another process holds the run; the same command continues."""
 
     exit_code = 75

@@ -1,4 +1,4 @@
-"""The tidy tables that stages write and reports read: their columns, checked at both ends. No torch.
+"""The tidy tables that stages write and reports read, checked at both ends. No torch.
 
 Accuracies are percent. Floats are written with ``repr``, so that reading gives back the same bits;
 a missing value is an empty cell. Rows are sorted by the columns in ``KEYS``.
@@ -171,7 +171,7 @@ def write_table(stage: str, table: str, rows: Iterable[Row]) -> None:
     schema = SCHEMAS[stage, table]
     keys = [key for key in KEYS if key in schema]
     checked = [_checked(row, schema, f"{stage}/{table}") for row in rows]
-    checked.sort(key=lambda row: tuple(row[key] for key in keys))  # type: ignore[arg-type]
+    checked.sort(key=lambda row: tuple(row[key] for key in keys))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(schema)
@@ -211,7 +211,7 @@ def read_table(stage: str, table: str, root: Path = Path()) -> "pd.DataFrame":
         for column, kind in schema.items()
     }
     try:
-        frame = pd.read_csv(path, dtype=types, float_precision="round_trip")  # type: ignore[call-overload]
+        frame = pd.read_csv(path, dtype=types, float_precision="round_trip")
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing; run `make repro` to make it") from error
     except (ValueError, pd.errors.ParserError) as error:

@@ -1,0 +1,43 @@
+# Two commands are all: `make repro` and `make test`. Both make .venv when it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+SHOWN := Experiment|op|dataset|scale|compactness|status|cycle\.acc|cycle\.acc_ci|cycle\.taa|ticket\.acc|delta\.acc|newborn\.act|newborn\.grad|stream\.taoa
+
+.PHONY: help repro exp show test lint bench clean
+
+help: ## Say what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.venv/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Python 3.11 or later is needed; $(PYTHON) is older. Try: make PYTHON=python3.12" >&2; exit 2; }
+	@echo "Installing the pinned packages into .venv: about 3 GB to download, 6 GB on disk; once." >&2
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+repro: .venv/ready ## Run the pipeline; the report is reports/report.html
+	dvc repro
+	@echo "Open reports/report.html in a browser. Compare: make exp ARGS=\"-S op=prune\"; make show"
+
+exp: .venv/ready ## Run an experiment: make exp ARGS="-S op=prune -S compactness=0.2"
+	dvc exp run $(ARGS)
+
+show: .venv/ready ## Print all experiments side by side
+	@dvc exp show --sort-by cycle.acc --sort-order desc --drop '.*' --keep '^($(SHOWN))$$' --no-pager
+
+test: .venv/ready ## Run all tests
+	pytest
+
+lint: .venv/ready ## Check style and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: .venv/ready ## Measure the engine against a plain PyTorch loop
+	python -m benchmarks.engine
+
+clean: ## Remove checkpoints and the environment
+	rm -rf .checkpoints .venv

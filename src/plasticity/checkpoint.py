@@ -1,0 +1,104 @@
+"""States on disk: whole or absent, checked before use, and unable to run code.
+
+A checkpoint is one safetensors file whose name ends in the hash of its content. The two newest are
+kept, so that a damaged one falls back to the one before.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from plasticity import files
+from plasticity.network import State, Weights
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run stands: its networks and what it has written down so far."""
+
+    step: int
+    state: State
+    progress: dict[str, Any]
+    """Plain JSON: records and running sums."""
+
+
+def pack(state: State, metadata: Mapping[str, str]) -> bytes:
+    """Return a state as the bytes of a safetensors file."""
+    named: dict[str, torch.Tensor] = {}
+    for kind, weights in (
+        ("weights", state.weights),
+        *((f"moment{index}", moment) for index, moment in enumerate(state.moments)),
+    ):
+        for part in ("filters", "filter_bias", "incoming", "bias"):
+            for layer, tensor in enumerate(getattr(weights, part)):
+                named[f"{kind}.{part}.{layer}"] = tensor
+    for part in ("alive", "age", "unit_step"):
+        for layer, tensor in enumerate(getattr(state, part)):
+            named[f"{part}.{layer}"] = tensor
+    named |= {"shared_step": state.shared_step, "diverged": state.diverged}
+    return safetensors.torch.save(
+        {name: tensor.cpu().contiguous() for name, tensor in named.items()}, dict(metadata)
+    )
+
+
+def unpack(content: bytes, device: torch.device) -> tuple[State, dict[str, str]]:
+    """Return the state and the metadata of ``pack``'s bytes."""
+    named = {name: t.to(device) for name, t in safetensors.torch.load(content).items()}
+
+    def layers(prefix: str) -> tuple[torch.Tensor, ...]:
+        count = sum(name.startswith(f"{prefix}.") for name in named)
+        return tuple(named[f"{prefix}.{layer}"] for layer in range(count))
+
+    def weights(kind: str) -> Weights:
+        parts = ("filters", "filter_bias", "incoming", "bias")
+        return Weights(*(layers(f"{kind}.{part}") for part in parts))
+
+    moments = sum(f"moment{index}.bias.0" in named for index in range(2))
+    state = State(
+        weights=weights("weights"),
+        moments=tuple(weights(f"moment{index}") for index in range(moments)),
+        alive=layers("alive"),
+        age=layers("age"),
+        unit_step=layers("unit_step"),
+        shared_step=named["shared_step"],
+        diverged=named["diverged"],
+    )
+    header = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + header]).get("__metadata__", {})
+    return state, metadata
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint and forget all but the newest two.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be written; the older ones are still there.
+    """
+    metadata = {"step": str(checkpoint.step), "progress": json.dumps(checkpoint.progress)}
+    content = pack(checkpoint.state, metadata)
+    digest = hashlib.sha256(content).hexdigest()[:32]
+    files.write_bytes(folder / f"step-{checkpoint.step:012d}-{digest}.safetensors", content)
+    for old in sorted(folder.glob("step-*.safetensors"))[:-KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def load(folder: Path, device: torch.device) -> Checkpoint | None:
+    """Return the newest whole checkpoint of a folder, or None; damaged ones are passed over."""
+    for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest()[:32] != path.stem.rpartition("-")[2]:
+            continue
+        state, metadata = unpack(content, device)
+        return Checkpoint(int(metadata["step"]), state, json.loads(metadata["progress"]))
+    return None

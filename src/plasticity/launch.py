@@ -1,0 +1,315 @@
+"""Runs the jobs of a stage: seed groups on worker processes, checkpoints, locks, progress.
+
+Seeds run in groups whose size depends on the network alone, so the bytes do not depend on the
+number of processes. Each process computes on one thread: two threads that wait for each other
+are slower than two processes that do not.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import filelock
+import torch
+
+from plasticity import RESULTS_VERSION, checkpoint, files, recipe, subnetwork, train
+from plasticity.command import leave_with_parent
+from plasticity.config import Params
+from plasticity.data import Dataset, load_prepared, prepared_sum
+from plasticity.errors import DeviceError, Interrupted
+from plasticity.progress import Display
+
+GROUP_SIZE = {"mlp": 5, "convnet": 1}
+"""Seeds computed together on a CPU. A trunk loops over seeds anyway."""
+LOCK_SECONDS = 60
+KEEP_DAYS = 14
+
+SECTIONS = {
+    "train": ("op", "dataset", "scale", "compactness", "data", "network", "edit", "intervention",
+              "train", "measure"),
+    "retrain": ("op", "dataset", "scale", "compactness", "data", "network", "edit",
+                "intervention", "train", "measure", "retrain"),
+    "continual": ("op", "dataset", "scale", "compactness", "data", "network", "edit",
+                  "intervention", "train", "measure", "continual"),
+}  # fmt: skip
+"""What a stage's results depend on: the key of its checkpoints."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One job of a stage: a variant (or a stream) and a group of seeds."""
+
+    stage: str
+    variant: str
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the name of its folder."""
+        return f"{self.variant}-seeds-{self.seeds[0]}-{self.seeds[-1]}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished item left."""
+
+    item: Item
+    final: checkpoint.Checkpoint
+
+
+def resolve_device(wanted: str) -> str:
+    """Return ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    DeviceError
+        When ``cuda`` is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            "train.device: got cuda, but torch sees no CUDA device here; use auto or cpu"
+        )
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def items(params: Params, stage: str, variants: Sequence[str], num_seeds: int) -> list[Item]:
+    """Return the jobs of a stage: every variant for every group of seeds."""
+    on_gpu = resolve_device(params.train.device) == "cuda"
+    size = num_seeds if on_gpu else GROUP_SIZE[params.network.kind]
+    groups = [tuple(range(num_seeds))[start : start + size] for start in range(0, num_seeds, size)]
+    return [Item(stage, variant, group) for variant in variants for group in groups]
+
+
+def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome], dict[str, Any]]:
+    """Run all items, continuing what was begun; return their outcomes in order, and the timing.
+
+    Raises
+    ------
+    Interrupted
+        After a signal, all progress saved; or when another process runs the same items.
+    DeviceError, StorageError
+        As they occur.
+    """
+    device = resolve_device(params.train.device)
+    folder = files.state_root() / _key(params, stage, device, work)
+    started = time.monotonic()
+    workers = _num_workers(params, device, len(work))
+    timing = {
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "workers": workers,
+        "torch": torch.__version__,
+        "key": folder.name,
+    }
+    if not work:
+        return [], timing
+    with _locked(folder), _stopping() as stop, Display(stage, params, device, folder) as display:
+        _forget_old(folder)
+        if workers == 1:
+            for item in work:
+                _run_item(params, item, device, folder, display.show, stop.is_set)
+        else:
+            _run_parallel(params, work, device, folder, workers, display, stop)
+    outcomes = []
+    for item in work:
+        final = checkpoint.load(folder / item.name, torch.device("cpu"))
+        assert final is not None
+        outcomes.append(Outcome(item, final))
+    return outcomes, timing | {"compute_seconds": round(time.monotonic() - started, 3)}
+
+
+def prepare_process() -> None:
+    """Set what every computing process has in common: one thread, denormals to zero."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def _num_workers(params: Params, device: str, num_items: int) -> int:
+    if device == "cuda":
+        return 1
+    cores = os.cpu_count() if params.train.workers == "all" else params.train.workers
+    return max(1, min(cores or 1, num_items))
+
+
+@cache
+def _dataset(folder: Path) -> Dataset:
+    return load_prepared(folder)
+
+
+def _run_item(
+    params: Params,
+    item: Item,
+    device: str,
+    folder: Path,
+    report: Callable[[dict[str, Any]], None],
+    stop: Callable[[], bool],
+) -> None:
+    prepare_process()
+    setting = recipe.Setting(_dataset(files.PREPARED), torch.device(device))
+    if item.stage == "train":
+        job = recipe.train_job(params, setting, item.seeds)
+    elif item.stage == "retrain":
+        kept = [subnetwork.load_subnetwork(files.subnetwork_path(s)) for s in item.seeds]
+        job = recipe.retrain_job(
+            params, setting, item.seeds, item.variant, subnetwork.kept_masks(kept)
+        )
+    else:
+        job = recipe.continual_job(params, setting, item.seeds, item.variant)
+    try:
+        train.run(job, folder / item.name, lambda news: report(news | {"item": item.name}), stop)
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{device}: out of memory with {len(item.seeds)} seeds at once; set train.seeds lower"
+        ) from error
+
+
+_channel: Any = None
+_stop: Any = None
+
+
+def _start_worker(channel: Any, stop: Any) -> None:
+    global _channel, _stop
+    _channel, _stop = channel, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_with_parent()
+
+
+def _work(params: Params, item: Item, device: str, folder: Path) -> None:
+    _run_item(params, item, device, folder, _channel.put, _stop.is_set)
+
+
+def _run_parallel(  # noqa: PLR0913 (hands everything on to the workers)
+    params: Params,
+    work: Sequence[Item],
+    device: str,
+    folder: Path,
+    workers: int,
+    display: Display,
+    stop: Any,
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    channel = context.Queue()
+    display.num_items = len(work)
+    with ProcessPoolExecutor(workers, context, _start_worker, (channel, stop)) as pool:
+        pending = {pool.submit(_work, params, item, device, folder) for item in work}
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                while not channel.empty():
+                    display.show(channel.get())
+                for future in done:
+                    future.result()
+        except BaseException:
+            stop.set()
+            for future in pending:
+                future.cancel()
+            raise
+
+
+def _key(params: Params, stage: str, device: str, work: Sequence[Item]) -> str:
+    """Return the name under which this work's checkpoints are kept.
+
+    It names parameters, code, data, seeds and their groups, device, versions: whatever could change
+    a byte of the result. The number of workers cannot.
+    """
+    tree = params.model_dump(mode="json")
+    sections = {section: tree[section] for section in SECTIONS[stage]}
+    sections["train"] = {k: v for k, v in tree["train"].items() if k != "workers"}
+    inputs = {
+        "stage": stage,
+        "params": sections,
+        "items": [item.name for item in work],
+        "code": _code_sum(),
+        "data": prepared_sum(files.PREPARED),
+        "subnetworks": _subnetwork_sums(work) if stage == "retrain" else None,
+        "device": device,
+        "torch": torch.__version__,
+        "results": RESULTS_VERSION,
+    }
+    text = json.dumps(inputs, sort_keys=True)
+    return f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _code_sum() -> str:
+    """Return the sum of every module of the package that is loaded."""
+    root = Path(__file__).parent
+    paths = sorted(
+        Path(str(module.__file__))
+        for module in list(sys.modules.values())
+        if getattr(module, "__file__", None) and root in Path(str(module.__file__)).parents
+    )
+    return hashlib.sha256("".join(files.sha256(path) for path in paths).encode()).hexdigest()
+
+
+def _subnetwork_sums(work: Sequence[Item]) -> list[str]:
+    seeds = sorted({seed for item in work for seed in item.seeds})
+    return [files.sha256(files.subnetwork_path(seed) / "manifest.json") for seed in seeds]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = folder / "owner"
+    lock = filelock.FileLock(folder / "lock")
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            sys.stderr.write(
+                f"waiting up to {LOCK_SECONDS} s for process {_read(owner)}, which runs the same\n"
+            )
+            lock.acquire(timeout=LOCK_SECONDS)
+    except filelock.Timeout as error:
+        raise Interrupted(
+            f"{folder}: process {_read(owner)} is still running the same work; wait for it to end "
+            "or stop it, then run the same command again"
+        ) from error
+    try:
+        owner.write_text(str(os.getpid()))
+        yield
+    finally:
+        lock.release()
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else "unknown"
+
+
+@contextmanager
+def _stopping() -> Iterator[Any]:
+    """Give an event that SIGINT and SIGTERM set, so that runs can save before they end."""
+    stop = multiprocessing.get_context("spawn").Event()
+
+    def ask(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 (signal's form)
+        stop.set()
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _forget_old(current: Path) -> None:
+    """Remove checkpoints that nobody has touched for ``KEEP_DAYS``."""
+    limit = time.time() - KEEP_DAYS * 86400
+    for folder in current.parent.iterdir():
+        newest = max((p.stat().st_mtime for p in folder.rglob("*")), default=limit)
+        if folder != current and folder.is_dir() and newest < limit:
+            shutil.rmtree(folder, ignore_errors=True)

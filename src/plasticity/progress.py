@@ -1,0 +1,87 @@
+"""What the terminal shows while a stage runs: one header, then a line now and then. No torch."""
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from plasticity.config import Params
+from plasticity.files import progress_path
+from plasticity.stats import t_interval
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Display:
+    """Gathers news of all items of a stage; prints at most a line every five seconds.
+
+    A context manager: it owns the open log for machines (``progress.jsonl``).
+    """
+
+    def __init__(self, stage: str, params: Params, device: str, folder: Path) -> None:
+        self.stage = stage
+        self.num_items = 1
+        self._news: dict[str, dict[str, Any]] = {}
+        self._first: dict[str, int] = {}
+        self._told: set[int] = set()
+        self._started = self._last_line = time.monotonic()
+        path = progress_path(stage)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._log: TextIO = path.open("w")
+        begun = len(list(folder.glob("*/step-*.safetensors")))
+        resuming = " · continuing from checkpoints" if begun else ""
+        self._write(
+            f"op={params.op} dataset={params.dataset} scale={params.scale} "
+            f"compactness={params.compactness:g} · {device} · key {folder.name}{resuming}"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._log.close()
+
+    def show(self, news: dict[str, Any]) -> None:
+        """Take news of an item; print when it is time."""
+        self._log.write(json.dumps(news) + "\n")
+        item = news["item"]
+        self._first.setdefault(item, news["step"])
+        self._news[item] = news
+        for seed, step in news["diverged"].items():
+            if seed not in self._told:
+                self._told.add(seed)
+                self._write(f"seed {seed} diverged at step {step}; the others go on")
+        now = time.monotonic()
+        if now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self._write(self._line(now))
+
+    def _line(self, now: float) -> str:
+        shares = [news["step"] / news["steps"] for news in self._news.values()]
+        done = math.fsum(shares) / max(self.num_items, len(shares))
+        begun = math.fsum(
+            self._first[item] / news["steps"] for item, news in self._news.items()
+        ) / max(self.num_items, len(shares))
+        accuracies = [value for news in self._news.values() for value in news["acc"]]
+        interval = t_interval(accuracies)
+        spread = "" if interval.half_width is None else f"±{interval.half_width:.1f}"
+        units = next(reversed(self._news.values()))["units"]
+        gained = done - begun
+        left = (now - self._started) * (1 - done) / gained if gained > 0 else math.inf
+        eta = _duration(left) if math.isfinite(left) else "?"
+        return (
+            f"{done:4.0%} · {len(accuracies)} seeds · acc {interval.mean:.1f}{spread} · "
+            f"units {units} · eta {eta}"
+        )
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(f"[{self.stage}] {text}\n")
+        sys.stderr.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"

@@ -1,0 +1,299 @@
+"""Outcomes -> the rows of a stage's tables and its metrics."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from plasticity import checkpoint, files, measures
+from plasticity.config import Params
+from plasticity.data import Dataset
+from plasticity.errors import DivergedError
+from plasticity.launch import Outcome
+from plasticity.network import State
+from plasticity.recipe import architecture
+from plasticity.stats import t_interval
+from plasticity.tables import Row, write_table
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _windows(outcome: Outcome, seed: int) -> list[dict[str, Any]]:
+    return [row for row in outcome.final.progress["windows"] if row["seed"] == seed]
+
+
+def _status(outcome: Outcome, row: int) -> dict[str, Any]:
+    step = int(outcome.final.state.diverged[row])
+    return {
+        "status": "ok" if step < 0 else "diverged",
+        "diverged_step": None if step < 0 else step,
+    }
+
+
+def _size(outcome: Outcome, params: Params, dataset: Dataset) -> dict[str, Any]:
+    widths = outcome.final.state.widths()
+    alone = replace(architecture(params, dataset), widths=widths)
+    return {"units": measures.units_text(widths), "parameters": measures.num_parameters(alone)}
+
+
+def _scores(windows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """Return final accuracy, the mean over the ends of cycles, the mean over epochs."""
+    ends = [row["acc"] for row in windows if row["full"]]
+    return windows[-1]["acc"], _mean(ends), _mean([row["acc"] for row in windows])
+
+
+def overall_status(params: Params, rows: Sequence[Row], what: str) -> str:
+    """Return what ``dvc exp show`` says of a run: ok, how many seeds diverged, or tiny.
+
+    Raises
+    ------
+    DivergedError
+        When no seed is left.
+    """
+    failed = [row for row in rows if row["status"] != "ok"]
+    if failed and len(failed) == len(rows):
+        first = min(int(row["diverged_step"] or 0) for row in failed)
+        raise DivergedError(
+            f"{what}: all {len(rows)} seeds diverged, the first at step {first}; lower the "
+            "learning rate"
+        )
+    if failed:
+        return f"{len(failed)} diverged"
+    return "tiny" if params.scale == "tiny" else "ok"
+
+
+def _metric(values: Sequence[float]) -> dict[str, float | None]:
+    """Return ``acc`` and ``acc_ci`` in percent, two decimals."""
+    interval = t_interval(values)
+    half = interval.half_width
+    return {"acc": round(interval.mean, 2), "acc_ci": None if half is None else round(half, 2)}
+
+
+def write_train(params: Params, dataset: Dataset, outcomes: Sequence[Outcome]) -> None:
+    """Write what the train stage found: tables, metrics, and each seed's final state."""
+    seeds: list[Row] = []
+    history: list[Row] = []
+    cohorts: list[Row] = []
+    edits: list[Row] = []
+    cycle_epochs = params.train.epochs // params.edit.cycles
+    for outcome in outcomes:
+        progress = outcome.final.progress
+        edits += progress["edits"]
+        cohorts += progress["cohorts"]
+        for row, seed in enumerate(outcome.item.seeds):
+            windows = _windows(outcome, seed)
+            acc, taa, epoch_taa = _scores(windows)
+            seeds.append(
+                {
+                    "seed": seed,
+                    **_status(outcome, row),
+                    "cycle_acc": acc,
+                    "cycle_taa": taa,
+                    "epoch_taa": epoch_taa,
+                    **_size(outcome, params, dataset),
+                    "flops": windows[-1]["flops"],
+                    "active_unit_steps": windows[-1]["active_unit_steps"],
+                }
+            )
+            history += [
+                {
+                    **{k: v for k, v in w.items() if k not in {"window", "full", "early_acc"}},
+                    "epoch": w["window"] + 1,
+                    "cycle": w["window"] // cycle_epochs,
+                    "cycle_end": w["full"],
+                }
+                for w in windows
+            ]
+    status = overall_status(params, seeds, "train")
+    ok = {int(row["seed"] or 0) for row in seeds if row["status"] == "ok"}
+    write_table("train", "seeds", seeds)
+    write_table("train", "history", history)
+    write_table("train", "edits", edits)
+    write_table("train", "cohorts", cohorts)
+    write_table("train", "curve", _curve(history, ok))
+    final = [row for row in seeds if row["seed"] in ok]
+    metrics: dict[str, Any] = {
+        "status": status,
+        "cycle": _metric([float(row["cycle_acc"] or 0) for row in final])
+        | {"taa": round(_mean([float(row["cycle_taa"] or 0) for row in final]), 2)},
+        "effective": {
+            "seeds": len(seeds),
+            "epochs": params.train.epochs,
+            "lr": params.train.lr,
+            "batch": params.train.batch,
+            "units": seeds[0]["units"],
+        },
+    }
+    if newborn := _newborn(cohorts, ok):
+        metrics["newborn"] = newborn
+    files.write_json(files.metrics_path("train"), metrics)
+    _write_states(outcomes)
+
+
+def _newborn(cohorts: Sequence[Row], ok: set[int]) -> dict[str, float]:
+    """Return the geometric newborn/incumbent ratios with their interval's ends."""
+    result = {}
+    for name, column, moment in (
+        ("act", "activation_rate", "end"),
+        ("grad", "gradient", "end"),
+        ("birth_act", "activation_rate", "birth"),
+        ("birth_grad", "gradient", "birth"),
+    ):
+        interval = measures.newborn_ratio(cohorts, column, moment, ok)
+        if interval is None:
+            continue
+        result[name] = round(math.exp(interval.mean), 4)
+        if interval.low is not None and interval.high is not None:
+            result[f"{name}_low"] = round(math.exp(interval.low), 4)
+            result[f"{name}_high"] = round(math.exp(interval.high), 4)
+    return result
+
+
+def _curve(history: Sequence[Row], ok: set[int]) -> list[Row]:
+    by_epoch: dict[int, list[float]] = {}
+    for row in history:
+        if row["seed"] in ok:
+            by_epoch.setdefault(int(row["epoch"] or 0), []).append(float(row["acc"] or 0))
+    rows: list[Row] = []
+    for epoch, values in sorted(by_epoch.items()):
+        interval = t_interval(values)
+        low = interval.mean if interval.low is None else interval.low
+        high = interval.mean if interval.high is None else interval.high
+        rows.append(
+            {"epoch": epoch, "seeds": interval.n, "mean": interval.mean, "low": low, "high": high}
+        )
+    return rows
+
+
+def _write_states(outcomes: Sequence[Outcome]) -> None:
+    """Write each seed's final state and, for every event, the units it moved."""
+    buffer = io.StringIO()
+    columns = ("seed", "event", "layer", "slot", "change")
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    with files.fresh_folder(files.TRAINED) as folder:
+        for outcome in outcomes:
+            writer.writerows(outcome.final.progress["units"])
+            for row, seed in enumerate(outcome.item.seeds):
+                content = checkpoint.pack(one_seed(outcome.final.state, row), {"seed": str(seed)})
+                files.write_bytes(folder / files.final_state_path(seed).name, content)
+        files.write_text(folder / "units.csv", buffer.getvalue())
+
+
+def one_seed(state: State, row: int) -> State:
+    """Return the state of one seed, its axis kept."""
+    part = slice(row, row + 1)
+    return State(
+        weights=state.weights.map(lambda tensor: tensor[part]),
+        moments=tuple(moment.map(lambda tensor: tensor[part]) for moment in state.moments),
+        alive=tuple(tensor[part] for tensor in state.alive),
+        age=tuple(tensor[part] for tensor in state.age),
+        unit_step=tuple(tensor[part] for tensor in state.unit_step),
+        shared_step=state.shared_step[part],
+        diverged=state.diverged[part],
+    )
+
+
+def read_state(seed: int) -> State:
+    """Return the final state of one seed of the train stage."""
+    state, _ = checkpoint.unpack(files.final_state_path(seed).read_bytes(), torch.device("cpu"))
+    return state
+
+
+def write_retrain(
+    params: Params, dataset: Dataset, outcomes: Sequence[Outcome], cycle_acc: dict[int, float]
+) -> None:
+    """Write what the retrain stage found; ``cycle_acc`` is the train stage's, by seed."""
+    seeds: list[Row] = []
+    history: list[Row] = []
+    for outcome in outcomes:
+        variant = outcome.item.variant
+        for row, seed in enumerate(outcome.item.seeds):
+            windows = _windows(outcome, seed)
+            acc, taa, epoch_taa = _scores(windows)
+            seeds.append(
+                {
+                    "variant": variant,
+                    "seed": seed,
+                    **_status(outcome, row),
+                    "ticket_acc": acc,
+                    "ticket_taa": taa,
+                    "epoch_taa": epoch_taa,
+                    "delta_acc": acc - cycle_acc[seed] if seed in cycle_acc else None,
+                    **_size(outcome, params, dataset),
+                    "flops": windows[-1]["flops"],
+                }
+            )
+            history += [
+                {
+                    "variant": variant,
+                    "seed": seed,
+                    "epoch": w["window"] + 1,
+                    "cycle_end": w["full"],
+                    **{k: w[k] for k in ("step", "loss", "acc", "test_images")},
+                }
+                for w in windows
+            ]
+    metrics: dict[str, Any] = {}
+    if params.retrain.variants:
+        first = [row for row in seeds if row["variant"] == params.retrain.variants[0]]
+        overall_status(params, first, f"retrain {params.retrain.variants[0]}")
+        whole = [row for row in first if row["status"] == "ok"]
+        metrics["ticket"] = _metric([float(row["ticket_acc"] or 0) for row in whole]) | {
+            "taa": round(_mean([float(row["ticket_taa"] or 0) for row in whole]), 2)
+        }
+        deltas = [float(row["delta_acc"]) for row in whole if row["delta_acc"] is not None]
+        if deltas:
+            metrics["delta"] = _metric(deltas)
+    write_table("retrain", "seeds", seeds)
+    write_table("retrain", "history", history)
+    files.write_json(files.metrics_path("retrain"), metrics)
+
+
+def write_continual(params: Params, outcomes: Sequence[Outcome]) -> None:
+    """Write what the continual stage found."""
+    seeds: list[Row] = []
+    tasks: list[Row] = []
+    for outcome in outcomes:
+        stream = outcome.item.variant
+        for row, seed in enumerate(outcome.item.seeds):
+            windows = _windows(outcome, seed)
+            online = [w["online_acc"] for w in windows]
+            seeds.append(
+                {
+                    "stream": stream,
+                    "seed": seed,
+                    **_status(outcome, row),
+                    "taoa": _mean(online),
+                    "early_acc": _mean([w["early_acc"] for w in windows]),
+                    "first_task": online[0],
+                    "last_task": online[-1],
+                    "units": windows[-1]["units"],
+                    "flops": windows[-1]["flops"],
+                }
+            )
+            columns = ("step", "online_acc", "early_acc", "loss", "units", "alive_units", "flops")
+            tasks += [
+                {"stream": stream, "seed": seed, "task": w["window"], **{k: w[k] for k in columns}}
+                for w in windows
+            ]
+    metrics: dict[str, Any] = {}
+    if params.continual.streams:
+        first = [row for row in seeds if row["stream"] == params.continual.streams[0]]
+        overall_status(params, first, f"continual {params.continual.streams[0]}")
+        whole = [float(row["taoa"] or 0) for row in first if row["status"] == "ok"]
+        interval = t_interval(whole)
+        half = interval.half_width
+        metrics["stream"] = {
+            "taoa": round(interval.mean, 2),
+            "taoa_ci": None if half is None else round(half, 2),
+        }
+    write_table("continual", "seeds", seeds)
+    write_table("continual", "tasks", tasks)
+    files.write_json(files.metrics_path("continual"), metrics)

@@ -1,0 +1,1 @@
+"""One family of rules a file, each with one literal table, one to one with the catalogue."""

@@ -1,0 +1,126 @@
+"""When an edit happens and how many units it moves, and the learning rate. Pure arithmetic."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Event:
+    """One edit: counts are per hidden layer and the same in every seed."""
+
+    index: int
+    step: int
+    """Optimizer step before which it happens."""
+    add: tuple[int, ...]
+    remove: tuple[int, ...]
+    rewind: bool
+    """Whether weights, moments and step counts go back to their initial values afterwards."""
+
+
+def unit_targets(
+    sizes: Sequence[int], compactness: float, bias: Sequence[float] | None = None
+) -> tuple[int, ...]:
+    """Return the final number of units of each hidden layer.
+
+    The weight budget, ``compactness`` x all weights of the hidden layers, is split in proportion to
+    bias x weight mass, and each share divided by the weights of one unit. A share beyond a layer's
+    capacity is redistributed over the others in the same proportion.
+
+    Parameters
+    ----------
+    sizes
+        Inputs of the first hidden layer, then the capacity of each hidden layer.
+    compactness
+        Fraction of the weights to keep, in (0, 1].
+    bias
+        One factor per hidden layer; None is neutral.
+
+    Notes
+    -----
+    Source: Lillo & Cheney 2026, section 3; tables 8 and 9. The weights of a unit are counted at
+    full fan-in, as the published counts require.
+    """
+    capacity = list(sizes[1:])
+    fan_in = list(sizes[:-1])
+    mass = [width * inputs for width, inputs in zip(capacity, fan_in, strict=True)]
+    factor = list(bias) if bias is not None else [1.0] * len(capacity)
+    budget = compactness * sum(mass)
+    targets: dict[int, float] = {}
+    open_layers = list(range(len(capacity)))
+    while open_layers:
+        total = sum(factor[layer] * mass[layer] for layer in open_layers)
+        share = {
+            layer: factor[layer] * mass[layer] / total * budget / fan_in[layer]
+            for layer in open_layers
+        }
+        full = [layer for layer in open_layers if share[layer] >= capacity[layer]]
+        if not full:
+            targets |= share
+            break
+        for layer in full:
+            targets[layer] = float(capacity[layer])
+            budget -= mass[layer]
+            open_layers.remove(layer)
+    return tuple(
+        min(max(round(targets[layer]), 1), capacity[layer]) for layer in range(len(capacity))
+    )
+
+
+def seed_counts(capacity: Sequence[int], fraction: float) -> tuple[int, ...]:
+    """Return the number of units that grow starts from in each hidden layer, at least one."""
+    return tuple(max(1, round(fraction * width)) for width in capacity)
+
+
+def uniform_targets(capacity: Sequence[int], total: int) -> tuple[int, ...]:
+    """Return ``total`` units spread so that every layer keeps the same share of its capacity.
+
+    Remainders go to the layers with the largest fractional part, the first of equals first.
+    """
+    exact = [total * width / sum(capacity) for width in capacity]
+    counts = [max(1, math.floor(value)) for value in exact]
+    order = sorted(range(len(exact)), key=lambda layer: math.floor(exact[layer]) - exact[layer])
+    for layer in order[: max(0, total - sum(counts))]:
+        counts[layer] += 1
+    return tuple(counts)
+
+
+def moves(start: int, target: int, cycles: int, cycle_index: int, rule: str) -> tuple[int, ...]:
+    """Return how many units of a layer each of ``cycles`` events moves.
+
+    Parameters
+    ----------
+    start, target
+        Units before the first event and after the last.
+    cycles
+        Number of events T.
+    cycle_index
+        Whether the published rule counts its cycle t from 0 or from 1; the paper does not say.
+        From 1, the last event moves nothing.
+    rule
+        ``ceil_remaining``: with q units left to move, ceil(q / max(1, T - t)) (Lillo & Cheney 2026,
+        section 3; growth mirrors it). ``linear``: equal steps, rounded.
+    """
+    left, result = abs(target - start), []
+    for cycle in range(cycles):
+        if rule == "ceil_remaining":
+            move = math.ceil(left / max(1, cycles - cycle - cycle_index))
+        else:
+            goal = round(abs(target - start) * (cycle + 1) / cycles)
+            move = goal - (abs(target - start) - left)
+        result.append(move)
+        left -= move
+    assert left == 0
+    return tuple(result)
+
+
+def learning_rate(rule: str, lr: float, epoch: int, epochs: int, cycles: int) -> float:
+    """Return the learning rate of an epoch (from 0).
+
+    ``cosine`` falls to 0 over all epochs (the paper's), ``cosine_per_cycle`` over each cycle anew,
+    ``constant`` not at all.
+    """
+    if rule == "constant":
+        return lr
+    span = epochs if rule == "cosine" else epochs // cycles
+    return 0.5 * lr * (1 + math.cos(math.pi * (epoch % span) / span))

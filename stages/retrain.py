@@ -1,0 +1,23 @@
+"""Train the extracted networks from scratch, beside their controls."""
+
+from plasticity import command, config, files
+
+
+def main() -> dict[str, object]:
+    """Write ``reports/retrain``."""
+    params = config.load()
+    from plasticity import launch, results
+    from plasticity.data import load_prepared
+    from plasticity.tables import read_table
+
+    trained = read_table("train", "seeds")
+    whole = trained[trained["status"] == "ok"]
+    cycle_acc = dict(zip(whole["seed"], whole["cycle_acc"], strict=True))
+    work = launch.items(params, "retrain", params.retrain.variants, params.train.seeds)
+    outcomes, timing = launch.run(params, "retrain", work)
+    results.write_retrain(params, load_prepared(files.PREPARED), outcomes, cycle_acc)
+    return timing
+
+
+if __name__ == "__main__":
+    command.run("retrain", "Train the extracted networks from scratch.", main)

@@ -1,0 +1,19 @@
+"""Train one operator with all its seeds, editing structure on the way."""
+
+from plasticity import command, config, files
+
+
+def main() -> dict[str, object]:
+    """Write ``data/trained`` and ``reports/train``."""
+    params = config.load()
+    from plasticity import launch, results
+    from plasticity.data import load_prepared
+
+    work = launch.items(params, "train", [params.op], params.train.seeds)
+    outcomes, timing = launch.run(params, "train", work)
+    results.write_train(params, load_prepared(files.PREPARED), outcomes)
+    return timing
+
+
+if __name__ == "__main__":
+    command.run("train", "Train one operator with all its seeds.", main)
