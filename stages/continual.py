@@ -5,7 +5,7 @@ from plasticity import command, config
 
 def main() -> dict[str, object]:
     """Write ``reports/continual``."""
-    params = config.load()
+    params = config.load("continual")
     from plasticity import launch, results
 
     streams = params.continual.streams

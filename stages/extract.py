@@ -5,7 +5,7 @@ from plasticity import command, config, files
 
 def main() -> dict[str, object]:
     """Write ``data/subnetworks`` and ``reports/extract``."""
-    params = config.load()
+    params = config.load("extract")
     from plasticity import extraction, launch
     from plasticity.data import load_prepared
 

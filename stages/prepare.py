@@ -6,7 +6,7 @@ from plasticity.files import PREPARED, metrics_path, write_json
 
 def main() -> dict[str, object]:
     """Write ``data/prepared`` and its metrics."""
-    params = config.load()
+    params = config.load("prepare")
     published = raw.read(params.dataset)
     split = raw.split(published, params.data, params.dataset)
 

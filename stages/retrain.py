@@ -5,7 +5,7 @@ from plasticity import command, config, files
 
 def main() -> dict[str, object]:
     """Write ``reports/retrain``."""
-    params = config.load()
+    params = config.load("retrain")
     from plasticity import launch, results
     from plasticity.data import load_prepared
     from plasticity.tables import read_table

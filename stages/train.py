@@ -5,7 +5,7 @@ from plasticity import command, config, files
 
 def main() -> dict[str, object]:
     """Write ``data/trained`` and ``reports/train``."""
-    params = config.load()
+    params = config.load("train")
     from plasticity import launch, results
     from plasticity.data import load_prepared
 

@@ -27,6 +27,18 @@ from plasticity.files import PARAMS
 
 SCALES = ("tiny", "quick", "laptop", "paper")
 
+_EDITING = ("op", "dataset", "scale", "compactness", "data", "network", "edit", "intervention",
+            "train", "measure")  # fmt: skip
+STAGE_PARAMS = {
+    "prepare": ("dataset", "scale", "data"),
+    "train": _EDITING,
+    "extract": _EDITING,
+    "retrain": (*_EDITING, "retrain"),
+    "continual": (*_EDITING, "continual"),
+    "report": (*_EDITING, "retrain", "continual", "report"),
+}
+"""What each stage may see, and so what ``dvc.yaml`` must list and a checkpoint's key must hold."""
+
 
 def _nearest(name: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
@@ -243,7 +255,8 @@ for _tag, _pattern, _first in (
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
     )
 _Loader.add_constructor(
-    "tag:yaml.org,2002:int", lambda loader, node: int(str(loader.construct_scalar(node)))
+    "tag:yaml.org,2002:int",
+    lambda loader, node: int(str(loader.construct_scalar(node))),  # type: ignore[arg-type]
 )
 
 
@@ -267,15 +280,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def load(path: Path = PARAMS) -> Params:
-    """Return the parameters of one experiment, complete and checked.
+def load(stage: str, path: Path = PARAMS) -> Params:
+    """Return the parameters of one experiment, complete and checked, as one stage may see them.
+
+    The whole file is checked, whatever the stage. A section that is not in ``STAGE_PARAMS`` is
+    absent from the result, so that a stage cannot depend on what DVC does not know of.
 
     Raises
     ------
     ConfigError
         Listing every error of the file with its key, its value and what is allowed.
     """
-    return resolve(read_yaml(path), str(path))
+    params = resolve(read_yaml(path), str(path))
+    seen = {section: getattr(params, section) for section in STAGE_PARAMS[stage]}
+    return Params.model_construct(**seen)
 
 
 def resolve(tree: Mapping[str, Any], name: str = "params.yaml") -> Params:

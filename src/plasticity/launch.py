@@ -27,7 +27,7 @@ import torch
 
 from plasticity import RESULTS_VERSION, checkpoint, files, recipe, subnetwork, train
 from plasticity.command import leave_with_parent
-from plasticity.config import Params
+from plasticity.config import STAGE_PARAMS, Params
 from plasticity.data import Dataset, load_prepared, prepared_sum
 from plasticity.errors import DeviceError, Interrupted
 from plasticity.progress import Display
@@ -36,17 +36,6 @@ GROUP_SIZE = {"mlp": 5, "convnet": 1}
 """Seeds computed together on a CPU. A trunk loops over seeds anyway."""
 LOCK_SECONDS = 60
 KEEP_DAYS = 14
-
-SECTIONS = {
-    "train": ("op", "dataset", "scale", "compactness", "data", "network", "edit", "intervention",
-              "train", "measure"),
-    "retrain": ("op", "dataset", "scale", "compactness", "data", "network", "edit",
-                "intervention", "train", "measure", "retrain"),
-    "continual": ("op", "dataset", "scale", "compactness", "data", "network", "edit",
-                  "intervention", "train", "measure", "continual"),
-}  # fmt: skip
-"""What a stage's results depend on: the key of its checkpoints."""
-
 
 @dataclass(frozen=True)
 class Item:
@@ -226,9 +215,8 @@ def _key(params: Params, stage: str, device: str, work: Sequence[Item]) -> str:
     It names parameters, code, data, seeds and their groups, device, versions: whatever could change
     a byte of the result. The number of workers cannot.
     """
-    tree = params.model_dump(mode="json")
-    sections = {section: tree[section] for section in SECTIONS[stage]}
-    sections["train"] = {k: v for k, v in tree["train"].items() if k != "workers"}
+    sections = params.model_dump(mode="json", include=set(STAGE_PARAMS[stage]))
+    del sections["train"]["workers"]
     inputs = {
         "stage": stage,
         "params": sections,

@@ -308,20 +308,22 @@ def _trunk_backward(weights: Weights, trace: Trace, grad: Tensor, grads: Weights
             h, z, where, out = layers[layer]
             flow = aten.threshold_backward(flow, out, 0)
             flow = aten.max_pool2d_with_indices_backward(
-                flow,
-                z,
-                [2, 2],
-                [2, 2],
-                [0, 0],
-                [1, 1],
-                False,
-                where,  # noqa: FBT003
+                flow, z, [2, 2], [2, 2], [0, 0], [1, 1], ceil_mode=False, indices=where
             )
             filters = weights.filters[layer][seed]
             flow, grad_filters, grad_bias = aten.convolution_backward(
-                flow, h, filters, [filters.shape[0]], [1, 1], [1, 1], [1, 1], False, [0, 0], 1,  # noqa: FBT003
-                [layer > 0, True, True],
-            )  # fmt: skip
+                flow,
+                h,
+                filters,
+                bias_sizes=[filters.shape[0]],
+                stride=[1, 1],
+                padding=[1, 1],
+                dilation=[1, 1],
+                transposed=False,
+                output_padding=[0, 0],
+                groups=1,
+                output_mask=[layer > 0, True, True],
+            )
             grads.filters[layer][seed].copy_(grad_filters)
             grads.filter_bias[layer][seed].copy_(grad_bias)
 
