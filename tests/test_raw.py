@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import io
 import pickle
+import re
 import shutil
 import socket
 import struct
@@ -96,6 +97,8 @@ def old_pickle(value):
 def old_opcodes(value):
     if isinstance(value, bytes):
         return b"T" + struct.pack("<i", len(value)) + value
+    if isinstance(value, int) and value.bit_length() > 31:
+        return b"\x8a\x0c" + value.to_bytes(12, "little")
     if isinstance(value, int):
         return b"J" + struct.pack("<i", value)
     if isinstance(value, list):
@@ -111,20 +114,27 @@ def old_opcodes(value):
     return new + b"(K\x01" + shape + dtype + order + old_opcodes(value.tobytes("A")) + b"tb"
 
 
+CIFAR_KEYS = {
+    "cifar10": (b"labels", b"label_names"),
+    "cifar100": (b"fine_labels", b"fine_label_names"),
+}
+
+
 def cifar_files(name):
     """Return the files of a small CIFAR: four images a batch, each batch its own seed."""
     source = raw.CIFAR[name]
+    label_key, class_key = CIFAR_KEYS[name]
     batches = {
         file: old_pickle(
             {
                 b"data": pixels(seed, 4, 3072),
                 b"coarse_labels": [99] * 4,
-                source.label_key: [seed, 1, 2, 3],
+                label_key: [seed, 1, 2, 3],
             }
         )
         for seed, file in enumerate((*source.train, *source.test))
     }
-    meta = {b"coarse_label_names": [b"no"], source.class_key: [b"frog", b"aquarium_fish"]}
+    meta = {b"coarse_label_names": [b"no"], class_key: [b"frog", b"aquarium_fish"]}
     return {f"{source.folder}/{f}": c for f, c in batches.items()} | {
         f"{source.folder}/{source.meta[0]}": old_pickle(meta)
     }
@@ -362,9 +372,10 @@ INERT = b"cnumpy.core.multiarray\n_reconstruct\n"
         old_pickle({b"data": pixels(0, 4, 3072)}),
         old_pickle([1, 2]),
         old_pickle({b"data": b"text", b"fine_labels": [1]}),
-        old_pickle({b"data": pixels(0, 4, 3072).astype(np.uint16), b"fine_labels": [0] * 4}),
+        old_pickle({b"data": pixels(0, 4, 3072).astype(np.int8), b"fine_labels": [0] * 4}),
         old_pickle({b"data": np.asfortranarray(pixels(0, 4, 3072)), b"fine_labels": [0] * 4}),
         old_pickle({b"data": pixels(0, 4, 3072), b"fine_labels": [b"x"] * 4}),
+        old_pickle({b"data": pixels(0, 4, 3072), b"fine_labels": [2**70]}),
         old_pickle({b"data": pixels(0, 4, 3072), b"fine_labels": [0] * 4})[:-20],
         b"\x80\x02" + INERT + b"}U\x0c__setstate__K\x01sb.",
         b"\x80\x02P1\n.",
@@ -376,9 +387,10 @@ INERT = b"cnumpy.core.multiarray\n_reconstruct\n"
         "no labels",
         "no dict",
         "no array",
-        "wide numbers",
+        "signed numbers",
         "columns first",
         "labels of text",
+        "a huge label",
         "cut short",
         "setting a method",
         "persistent id",
@@ -697,7 +709,7 @@ def test_the_stage_ends_with_the_code_of_the_fault_before_torch_is_imported(
     assert done.returncode == code
     assert message in done.stderr
     assert "plasticity.raw" in done.stderr
-    assert "| torch\n" not in done.stderr
+    assert not re.search(r"\| +torch\n", done.stderr)
     assert not (tmp_path / "data").exists()
 
 

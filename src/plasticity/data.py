@@ -331,11 +331,6 @@ def task_map(
     return grid.index_select(1, order).view(pixels.shape), labels
 
 
-def spread_subset(count: int, wanted: int) -> Tensor:
-    """Return ``wanted`` indices spread evenly over ``count``: a fixed part of a test set."""
-    return torch.arange(wanted) * count // wanted
-
-
 def prepared_sum(folder: Path) -> str:
     """Return the sum that identifies prepared data in checkpoint keys."""
     return str(json.loads((folder / "manifest.json").read_text())["images.safetensors"])

@@ -79,12 +79,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def md5(path: Path) -> str:
-    """Return the MD5 of a file: what the data sets' publishers state, no protection."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all.
 

@@ -37,6 +37,7 @@ GROUP_SIZE = {"mlp": 5, "convnet": 1}
 LOCK_SECONDS = 60
 KEEP_DAYS = 14
 
+
 @dataclass(frozen=True)
 class Item:
     """One job of a stage: a variant (or a stream) and a group of seeds."""
@@ -104,7 +105,8 @@ def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome]
     }
     if not work:
         return [], timing
-    with _locked(folder), _stopping() as stop, Display(stage, params, device, folder) as display:
+    display = Display(stage, params, device, folder, len(work))
+    with _locked(folder), _stopping() as stop, display:
         _forget_old(folder)
         if workers == 1:
             for item in work:
@@ -192,7 +194,6 @@ def _run_parallel(  # noqa: PLR0913 (hands everything on to the workers)
 ) -> None:
     context = multiprocessing.get_context("spawn")
     channel = context.Queue()
-    display.num_items = len(work)
     with ProcessPoolExecutor(workers, context, _start_worker, (channel, stop)) as pool:
         pending = {pool.submit(_work, params, item, device, folder) for item in work}
         try:

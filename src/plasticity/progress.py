@@ -20,9 +20,11 @@ class Display:
     A context manager: it owns the open log for machines (``progress.jsonl``).
     """
 
-    def __init__(self, stage: str, params: Params, device: str, folder: Path) -> None:
+    def __init__(
+        self, stage: str, params: Params, device: str, folder: Path, num_items: int
+    ) -> None:
         self.stage = stage
-        self.num_items = 1
+        self._num_items = num_items
         self._news: dict[str, dict[str, Any]] = {}
         self._first: dict[str, int] = {}
         self._told: set[int] = set()
@@ -60,10 +62,11 @@ class Display:
 
     def _line(self, now: float) -> str:
         shares = [news["step"] / news["steps"] for news in self._news.values()]
-        done = math.fsum(shares) / max(self.num_items, len(shares))
-        begun = math.fsum(
-            self._first[item] / news["steps"] for item, news in self._news.items()
-        ) / max(self.num_items, len(shares))
+        done = math.fsum(shares) / self._num_items
+        begun = (
+            math.fsum(self._first[item] / news["steps"] for item, news in self._news.items())
+            / self._num_items
+        )
         accuracies = [value for news in self._news.values() for value in news["acc"]]
         interval = t_interval(accuracies)
         spread = "" if interval.half_width is None else f"±{interval.half_width:.1f}"

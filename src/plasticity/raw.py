@@ -351,7 +351,6 @@ _BROKEN_PICKLE = (
     EOFError,
     LookupError,
     OverflowError,
-    RuntimeError,
     TypeError,
     ValueError,
 )

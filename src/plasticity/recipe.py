@@ -14,7 +14,6 @@ from plasticity.data import (
     epoch_batches,
     padded,
     resident,
-    spread_subset,
     task_batches,
 )
 from plasticity.edit import Rules, even_mask, random_mask
@@ -270,7 +269,7 @@ def _evaluation(params: Params, setting: Setting, epochs: int) -> Evaluation:
     cycle = epochs // params.edit.cycles
     return Evaluation(
         images=images,
-        subset=spread_subset(len(images), count),
+        subset=torch.arange(count),
         full_at=frozenset(range(cycle, epochs + 1, cycle)),
     )
 

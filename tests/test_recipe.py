@@ -1,0 +1,142 @@
+"""Operators as parameters make them: what must be equal is equal, bit by bit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from plasticity import config, recipe
+from plasticity.checkpoint import Checkpoint
+from plasticity.config import Params
+from plasticity.data import Dataset
+from plasticity.train import run
+
+ROOT = Path(__file__).parents[1]
+SEEDS = (0, 2)
+
+
+def digits(count: int = 60) -> Dataset:
+    raw = load_digits()
+    images = torch.from_numpy(raw.images * 15).to(torch.uint8)[:count, None]
+    labels = torch.from_numpy(raw.target[:count]).long()
+    return Dataset(
+        images, labels, images[:0], labels[:0], images, labels,
+        tuple(map(str, range(10))), (0.3,), (0.35,),
+    )  # fmt: skip
+
+
+SETTING = recipe.Setting(digits(), torch.device("cpu"))
+
+
+def params_of(**changes: object) -> Params:
+    """Return the real parameters at scale tiny with some changed, ``edit__cycles`` style."""
+    tree = config.read_yaml(ROOT / "params.yaml") | {"scale": "tiny"}
+    for name, value in changes.items():
+        *sections, key = name.split("__")
+        part = tree
+        for section in sections:
+            part = part[section]
+        part[key] = value
+    return config.resolve(tree)
+
+
+def trained(tmp_path: Path, name: str, **changes: object) -> Checkpoint:
+    job = recipe.train_job(params_of(**changes), SETTING, SEEDS)
+    return run(job, tmp_path / name, lambda news: None)  # noqa: ARG005
+
+
+def same(a: Checkpoint, b: Checkpoint) -> bool:
+    pairs = zip(a.state.weights.tensors(), b.state.weights.tensors(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_prune_warm_at_compactness_1_equals_dense(tmp_path):
+    prune = trained(tmp_path, "prune", op="prune", compactness=1.0, edit__continuity="warm")
+    assert same(prune, trained(tmp_path, "dense", op="dense"))
+
+
+def test_prune_at_compactness_1_rewinding_always_equals_dense_with_rewind(tmp_path):
+    always = {"edit__continuity": "rewind", "edit__rewind_when": "every_event"}
+    prune = trained(tmp_path, "prune", op="prune", compactness=1.0, **always)
+    dense = trained(tmp_path, "dense", op="dense", **always)
+    assert same(prune, dense)
+    assert not same(dense, trained(tmp_path, "warm", op="dense"))
+
+
+def test_grow_to_everything_at_step_0_equals_dense(tmp_path):
+    grow = trained(tmp_path, "grow", op="grow", compactness=1.0, edit__cycles=1)
+    assert same(grow, trained(tmp_path, "dense", op="dense", edit__cycles=1))
+
+
+def test_static_at_compactness_1_equals_dense(tmp_path):
+    static = trained(tmp_path, "static", op="static", compactness=1.0)
+    assert same(static, trained(tmp_path, "dense", op="dense"))
+
+
+@pytest.mark.parametrize("op", ["grow", "prune", "static"])
+@pytest.mark.parametrize("index", [0, 1])
+def test_every_operator_ends_at_the_same_counts(op, index, tmp_path):
+    final = trained(tmp_path, "run", op=op, edit__cycle_index=index)
+    assert final.state.widths() == (6, 5)
+
+
+def test_a_newborn_starts_from_the_weights_it_was_masked_with(tmp_path):
+    job = recipe.train_job(params_of(op="grow"), SETTING, SEEDS)
+    first = run(job, tmp_path / "grow", lambda news: None)  # noqa: ARG005
+    never = [~alive for alive in first.state.alive]
+    for layer, masked in enumerate(never):
+        after, before = first.state.weights.incoming[layer], job.initial.incoming[layer]
+        assert torch.equal(after[masked], before[masked])
+        assert not torch.equal(after[~masked], before[~masked])
+
+
+def test_arms_share_initialisation_and_batches():
+    jobs = [recipe.train_job(params_of(op=op), SETTING, SEEDS) for op in ("grow", "prune")]
+    weights = [job.initial.tensors() for job in jobs]
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+    for step in (0, 3, 17):
+        assert torch.equal(jobs[0].batches(step)[0], jobs[1].batches(step)[0])
+
+
+def test_rewind_only_when_units_were_removed_or_at_every_event():
+    backbone = recipe.architecture(params_of(), SETTING.dataset)
+    removed = recipe.events(params_of(op="prune"), backbone, 4)
+    assert [event.rewind for event in removed] == [True, True, True, True, False]
+    always = params_of(op="prune", edit__rewind_when="every_event")
+    assert all(event.rewind for event in recipe.events(always, backbone, 4))
+    assert not any(event.rewind for event in recipe.events(params_of(op="grow"), backbone, 4))
+
+
+@pytest.mark.parametrize(
+    "variant", ["masked_fresh", "masked_original", "physical_fresh", "random_fresh"]
+)
+def test_retraining_starts_from_what_its_name_says(variant):
+    params = params_of()
+    kept = recipe.random_masks(recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask")
+    original = recipe.train_job(params, SETTING, SEEDS).initial
+    job = recipe.retrain_job(params, SETTING, SEEDS, variant, kept)
+    is_original = job.initial.incoming[0].shape == original.incoming[0].shape and torch.equal(
+        job.initial.incoming[0], original.incoming[0]
+    )
+    assert is_original == (variant == "masked_original")
+    assert tuple(int(mask[0].sum()) for mask in job.alive) == (6, 5)
+    keeps = all(
+        mask.shape == k.shape and torch.equal(mask, k)
+        for mask, k in zip(job.alive, kept, strict=True)
+    )
+    assert keeps == variant.startswith("masked")
+    bound = float(job.initial.incoming[1].abs().max())
+    fan_in = 6 if variant == "physical_fresh" else 12
+    assert 0.8 * fan_in**-0.5 < bound <= fan_in**-0.5
+
+
+def test_masked_original_retraining_is_physical_retraining_of_the_same_slices(tmp_path):
+    """Why there is no variant physical_original: compact and masked training are one function."""
+    params = params_of()
+    kept = recipe.random_masks(recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask")
+    job = recipe.retrain_job(params, SETTING, SEEDS, "masked_original", kept)
+    final = run(job, tmp_path, lambda news: None)  # noqa: ARG005
+    assert final.state.widths() == (6, 5)
+    frozen = final.state.weights.incoming[0][~kept[0]]
+    assert torch.equal(frozen, job.initial.incoming[0][~kept[0]])
