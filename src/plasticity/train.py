@@ -100,7 +100,9 @@ class Progress:
 
 
 @dataclass
-class _Run:
+class Run:
+    """A job under way."""
+
     job: Job
     step: int
     state: State
@@ -150,14 +152,14 @@ def run(
     total = job.window * job.num_windows
     if found is not None and found.step == total:
         return found
-    current = _start(job, found)
+    current = start(job, found)
     events = {event.step: event for event in job.events}
     last_saved = time.monotonic()
     while current.step < total:
         event = events.get(current.step)
         if event is not None:
             _edit(current, event)
-        _step(current)
+        advance(current)
         _probe_along(current, events, total)
         if current.step % job.window == 0:
             _close_window(current)
@@ -175,19 +177,20 @@ def run(
     return final
 
 
-def _start(job: Job, found: checkpoint.Checkpoint | None) -> _Run:
+def start(job: Job, found: checkpoint.Checkpoint | None) -> Run:
+    """Return a job at its beginning, or where a checkpoint left it."""
     if found is None:
         state = new_state(job.initial.map(torch.clone), job.alive, job.optimizer.num_moments)
         zeros = [0.0] * len(job.seeds)
         progress = Progress(loss=zeros[:], online=zeros[:], early=zeros[:])
-        return _Run(job, 0, state, gather(state), progress)
+        return Run(job, 0, state, gather(state), progress)
     progress = Progress(**found.progress)
     last = max((e for e in job.events if e.step < found.step), key=lambda e: e.step, default=None)
     record = None if last is None else _recorded(found.state, progress, last.index, job.seeds)
-    return _Run(job, found.step, found.state, gather(found.state), progress, record)
+    return Run(job, found.step, found.state, gather(found.state), progress, record)
 
 
-def _checkpoint(current: _Run) -> checkpoint.Checkpoint:
+def _checkpoint(current: Run) -> checkpoint.Checkpoint:
     return checkpoint.Checkpoint(current.step, current.state, vars(current.progress))
 
 
@@ -203,7 +206,7 @@ def _recorded(state: State, progress: Progress, event: int, seeds: Sequence[int]
     return Record(born, removed)
 
 
-def _edit(current: _Run, event: Event) -> None:
+def _edit(current: Run, event: Event) -> None:
     """Apply one event to the truth, measured just before and just after, and gather again."""
     job = current.job
     before = scatter(current.state, current.copy)
@@ -223,7 +226,7 @@ def _edit(current: _Run, event: Event) -> None:
     _probe(current, where | {"age": 0, "moment": "birth"})
 
 
-def _log_edit(current: _Run, event: Event, before: State) -> None:
+def _log_edit(current: Run, event: Event, before: State) -> None:
     record = current.record
     assert record is not None
     widths_before, widths_after = before.widths(), current.state.widths()
@@ -258,7 +261,7 @@ def _log_edit(current: _Run, event: Event, before: State) -> None:
                 ]
 
 
-def _step(current: _Run) -> None:
+def advance(current: Run) -> None:
     """Take one optimizer step with every seed; one whose loss is not finite stops for good."""
     job, copy, progress = current.job, current.copy, current.progress
     x, labels = job.batches(current.step)
@@ -285,7 +288,7 @@ def _step(current: _Run) -> None:
     current.step += 1
 
 
-def _probe_along(current: _Run, events: dict[int, Event], total: int) -> None:
+def _probe_along(current: Run, events: dict[int, Event], total: int) -> None:
     """Measure the units on the grid of ages, and at the last step of the cycle."""
     started = max((step for step in events if step < current.step), default=None)
     if started is None or current.job.probe is None:
@@ -301,7 +304,7 @@ def _probe_along(current: _Run, events: dict[int, Event], total: int) -> None:
     _probe(current, where | {"age": age, "moment": moment})
 
 
-def _probe(current: _Run, where: dict[str, int | str]) -> None:
+def _probe(current: Run, where: dict[str, int | str]) -> None:
     job = current.job
     assert job.probe is not None
     assert current.record is not None
@@ -312,7 +315,7 @@ def _probe(current: _Run, where: dict[str, int | str]) -> None:
     )
 
 
-def _close_window(current: _Run) -> None:
+def _close_window(current: Run) -> None:
     """Write the window's row for every seed and clear its sums."""
     job, progress = current.job, current.progress
     finished = current.step // job.window
@@ -362,7 +365,7 @@ def _evaluate(
     return [100 * value / len(index) for value in correct.tolist()], len(index)
 
 
-def _summary(current: _Run) -> dict[str, Any]:
+def _summary(current: Run) -> dict[str, Any]:
     """Return what the terminal shows of a window's end."""
     rows = current.progress.windows[-len(current.job.seeds) :]
     return {
