@@ -1,0 +1,121 @@
+"""Killed at any moment, the same command continues and ends with the same bytes."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+KILLS = 6
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return a copy of the project whose train stage computes for a few seconds."""
+    for name in ("src", "stages"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (ROOT / "params.yaml").read_text()
+    for old, new in (
+        ("\nscale: quick", "\nscale: tiny"),
+        ("  workers: all ", "  workers: 1 "),
+        ("  epochs:\n  batch:", "  epochs: 400\n  batch:"),
+        ("  seeds:\n  epochs: 400", "  seeds: 6\n  epochs: 400"),
+    ):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (tmp_path / "params.yaml").write_text(text)
+    stage(tmp_path, "prepare").communicate()
+    return tmp_path
+
+
+def stage(project: Path, name: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PLASTICITY_STATE": str(project / "state")}
+    environment.pop("DVC_ROOT", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", f"stages.{name}"],
+        cwd=project,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> int:
+    process.communicate()
+    return process.returncode
+
+
+def results(project: Path) -> dict[str, bytes]:
+    """Return the bytes of every table, metric and state; timing and progress differ by nature."""
+    return {
+        str(path.relative_to(project)): path.read_bytes()
+        for folder in ("reports/train", "data/trained")
+        for path in sorted((project / folder).rglob("*"))
+        if path.name not in {"timing.json", "progress.jsonl"}
+    }
+
+
+def clear(project: Path) -> None:
+    for folder in ("reports/train", "data/trained", "state"):
+        shutil.rmtree(project / folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments_then_the_same_bytes(project: Path) -> None:
+    started = time.monotonic()
+    assert finished(stage(project, "train")) == 0
+    duration = time.monotonic() - started
+    expected = results(project)
+    assert len(expected) == 13
+    clear(project)
+    moments = random.Random(0)
+    killed = 0
+    for _ in range(KILLS):
+        process = stage(project, "train")
+        time.sleep(moments.uniform(0.4, 0.9) * duration)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        finished(process)
+    assert killed >= 1
+    assert finished(stage(project, "train")) == 0
+    assert results(project) == expected
+
+
+@pytest.mark.slow
+def test_sigterm_saves_exits_75_and_continues_to_the_same_bytes(project: Path) -> None:
+    assert finished(stage(project, "train")) == 0
+    expected = results(project)
+    clear(project)
+    process = stage(project, "train")
+    while not list((project / "state").glob("*/*/step-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    _, text = process.communicate()
+    assert process.returncode == 75
+    assert time.monotonic() - asked < 5
+    assert "saved" in text
+    assert "Traceback" not in text
+    assert finished(stage(project, "train")) == 0
+    assert results(project) == expected
+
+
+@pytest.mark.slow
+def test_a_second_run_waits_for_the_first(project: Path) -> None:
+    first = stage(project, "train")
+    while not list((project / "state").glob("*/owner")):
+        time.sleep(0.01)
+    second = stage(project, "train")
+    _, text = second.communicate()
+    assert finished(first) == 0
+    assert second.returncode == 0
+    assert f"waiting up to 60 s for process {first.pid}" in text
