@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 SHOWN := Experiment|op|dataset|scale|compactness|status|cycle\.acc|cycle\.acc_ci|cycle\.taa|ticket\.acc|delta\.acc|newborn\.act|newborn\.grad|stream\.taoa
 
-.PHONY: help repro exp show test lint bench clean
+.PHONY: help repro exp show test lint bench golden clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,7 +26,7 @@ exp: .venv/ready ## Run an experiment: make exp ARGS="-S op=prune -S compactness
 	dvc exp run $(ARGS)
 
 show: .venv/ready ## Print all experiments side by side
-	@dvc exp show --sort-by cycle.acc --sort-order desc --drop '.*' --keep '^($(SHOWN))$$' --no-pager
+	@COLUMNS=$${COLUMNS:-200} dvc exp show --sort-by cycle.acc --sort-order desc --drop '.*' --keep '^($(SHOWN))$$' --no-pager
 
 test: .venv/ready ## Run all tests
 	pytest
@@ -38,6 +38,9 @@ lint: .venv/ready ## Check style and types
 
 bench: .venv/ready ## Measure the engine against a plain PyTorch loop
 	python -m benchmarks.engine
+
+golden: .venv/ready ## Store the golden runs anew (results change: say why in the commit)
+	cd tests && PYTHONPATH=../src python test_golden.py
 
 clean: ## Remove checkpoints and the environment
 	rm -rf .checkpoints .venv

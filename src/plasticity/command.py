@@ -41,7 +41,8 @@ def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> 
     parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks of faults")
     verbose = bool(parser.parse_args().verbose)
     signal.signal(signal.SIGTERM, _terminate)
-    leave_with_parent()
+    if "DVC_STAGE" in os.environ:
+        leave_with_parent()
     started = time.monotonic()
     try:
         details = work()
@@ -75,7 +76,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG00
 
 
 def leave_with_parent() -> None:
-    """End this process when its parent is gone, so that a killed ``dvc`` leaves no orphan."""
+    """End this process when its parent is gone: a killed ``dvc`` or launcher leaves no orphan."""
     parent = os.getppid()
 
     def watch() -> None:

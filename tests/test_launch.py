@@ -1,0 +1,104 @@
+"""Where checkpoints are kept: a changed setting never meets an old state."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from test_recipe import params_of
+
+from plasticity import launch
+from plasticity.config import STAGE_PARAMS, Params
+from plasticity.errors import DeviceError
+
+OTHER: dict[str, Any] = {
+    "dense": "grow", "grow": "prune", "digits": "mnist", "tiny": "quick", "mlp": "convnet",
+    "paper": "warm", "removed": "every_event", "neutral": "ends_skewed", "random": "uniform",
+    "ceil_remaining": "linear", "activation_frequency": "random", "incoming_magnitude": "random",
+    "torch_default": "kaiming_relu", "auto": "cpu", "all": 3, "sgd": "adam", "cosine": "constant",
+    "none": "crop_flip", "late_init": "other", "adam": "sgd",
+}  # fmt: skip
+
+
+def leaves(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def changed(tree: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """Return a copy of a tree with one leaf changed."""
+    key, *rest = path
+    if rest:
+        return tree | {key: changed(tree[key], tuple(rest))}
+    value = tree[key]
+    if isinstance(value, str):
+        return tree | {key: OTHER[value]}
+    if isinstance(value, tuple):
+        return tree | {key: (*value, "more")}
+    return tree | {key: value + 1}
+
+
+def rebuilt(params: Params, tree: dict[str, Any]) -> Params:
+    """Return parameters from a tree without checking it: a key must differ even for nonsense."""
+    parts = {}
+    for name, value in tree.items():
+        section = getattr(params, name)
+        if isinstance(value, dict):
+            parts[name] = section.model_copy(update=value)
+        else:
+            parts[name] = value
+    return Params.model_construct(**parts)
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "prepared_sum", lambda _: "sum")
+    monkeypatch.setattr(launch, "_subnetwork_sums", lambda _: ["sum"])
+
+
+WORK = [launch.Item("train", "grow", (0, 1))]
+
+
+@pytest.mark.usefixtures("prepared")
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("stage", ["train", "retrain", "continual"])
+def test_every_parameter_but_the_number_of_workers_changes_the_key(stage: str) -> None:
+    params = params_of()
+    tree = params.model_dump()
+    before = launch._key(params, stage, "cpu", WORK)
+    checked = 0
+    for path in leaves({name: tree[name] for name in STAGE_PARAMS[stage]}):
+        after = launch._key(rebuilt(params, changed(tree, path)), stage, "cpu", WORK)
+        assert (after == before) == (path == ("train", "workers")), path
+        checked += 1
+    assert checked > 30
+
+
+@pytest.mark.usefixtures("prepared")
+def test_data_code_device_and_seeds_change_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = params_of()
+    keys = {launch._key(params, "train", "cpu", WORK), launch._key(params, "train", "cuda", WORK)}
+    keys.add(launch._key(params, "train", "cpu", [launch.Item("train", "grow", (0, 1, 2))]))
+    monkeypatch.setattr(launch, "_code_sum", lambda: "another")
+    keys.add(launch._key(params, "train", "cpu", WORK))
+    monkeypatch.setattr(launch, "prepared_sum", lambda _: "another")
+    keys.add(launch._key(params, "train", "cpu", WORK))
+    assert len(keys) == 5
+
+
+def test_seed_groups_do_not_depend_on_the_number_of_workers() -> None:
+    groups = [
+        [item.seeds for item in launch.items(params_of(train__workers=n), "train", ["x"], 12)]
+        for n in (1, 2, 4)
+    ]
+    assert groups[0] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (10, 11)]
+    assert groups[0] == groups[1] == groups[2]
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(DeviceError, match="sees no CUDA device"):
+        launch.resolve_device("cuda")
+    assert launch.resolve_device("auto") == "cpu"
