@@ -22,16 +22,9 @@ from plasticity import checkpoint, measures, optim, train
 from plasticity.data import Dataset, Images, epoch_batches, padded, resident
 from plasticity.edit import Rules, random_mask
 from plasticity.launch import prepare_process
-from plasticity.network import (
-    Architecture,
-    backward,
-    cross_entropy,
-    forward,
-    gather,
-    initial_weights,
-    new_state,
-)
+from plasticity.network import Architecture, backward, cross_entropy, forward, initial_weights
 from plasticity.probe import unit_statistics
+from plasticity.state import gather, new_state
 
 ROUNDS = 7
 SECONDS_PER_TURN = 0.6
@@ -192,7 +185,11 @@ def against_naive(case: Case) -> str:
     loops = {
         "ours": engine(case),
         "naive": naive.training(
-            case.architecture, case.batch, case.optimizer, case.augment, pixels(case.architecture)
+            case.architecture,
+            case.batch,
+            case.optimizer,
+            pixels(case.architecture),
+            augment=case.augment,
         ),
     }
     seconds, roof = turns(loops)
@@ -204,7 +201,8 @@ def against_naive(case: Case) -> str:
     share = [100 * a * flops / b for a, b in zip(rate, roof, strict=True)]
     return (
         f"| {case.name}, {case.seeds} seeds, batch {case.batch}, {case.optimizer} "
-        f"| {median(rate):,.0f} | {median(plain):,.0f} | {spread(ratio)} | {spread(share, '{:.0f}')} |"
+        f"| {median(rate):,.0f} | {median(plain):,.0f} | {spread(ratio)} "
+        f"| {spread(share, '{:.0f}')} |"
     )
 
 
@@ -241,7 +239,7 @@ def checkpoint_cost(case: Case) -> str:
 
 def on_cuda() -> Iterator[str]:
     """Return samples per second on a CUDA device, eager, for growing numbers of seeds."""
-    yield f"\n## {torch.cuda.get_device_name()}, eager, samples/s\n\n| network | seeds | samples/s |"
+    yield f"\n## {torch.cuda.get_device_name()}, eager\n\n| network | seeds | samples/s |"
     yield "| --- | --- | --- |"
     for case, seeds in itertools.product(CASES, (1, 5, 10, 20)):
         loop = engine(replace(case, seeds=seeds), device="cuda")

@@ -1,6 +1,7 @@
 """The loop that most people would write: a module, a DataLoader, per-sample transforms."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -30,16 +31,16 @@ def module(architecture: Architecture) -> nn.Sequential:
     """Return the network as plain layers."""
     channels = (architecture.image[0], *architecture.trunk)
     layers: list[nn.Module] = []
-    for a, b in zip(channels, channels[1:], strict=False):
+    for a, b in pairwise(channels):
         layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     layers.append(nn.Flatten())
-    for a, b in zip(architecture.sizes, architecture.sizes[1:], strict=False):
+    for a, b in pairwise(architecture.sizes):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
 def training(
-    architecture: Architecture, batch: int, optimizer: str, augment: bool, images: np.ndarray
+    architecture: Architecture, batch: int, optimizer: str, images: np.ndarray, *, augment: bool
 ) -> Iterator[None]:
     """Train one network for ever, one step at a time."""
     steps: list[Callable] = []

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from plasticity.network import Architecture, State, Weights, initial_weights, new_state
+from plasticity.network import Architecture, Weights, initial_weights
+from plasticity.state import State, new_state
 
 MLP = Architecture(image=(1, 7, 1), trunk=(), widths=(11, 9), classes=3)
 CONVNET = Architecture(image=(2, 8, 8), trunk=(3, 5), widths=(11, 9, 6), classes=4)

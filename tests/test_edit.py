@@ -9,11 +9,11 @@ from networks import CONVNET, MLP, SEEDS, all_alive, fresh_weights, random_alive
 from plasticity import catalogue, rng
 from plasticity.edit import Rules, apply_event, even_mask, random_mask
 from plasticity.errors import CheckError
-from plasticity.network import new_state
 from plasticity.probe import UnitStatistics, unit_statistics
 from plasticity.rules import insertion, selection
 from plasticity.rules.selection import LayerView
 from plasticity.schedule import Event
+from plasticity.state import new_state
 
 RULES = Rules("activation_frequency", "incoming_magnitude", "late_init")
 NAN = float("nan")

@@ -27,11 +27,9 @@ from plasticity.network import (
     backward,
     cross_entropy,
     forward,
-    gather,
     initial_weights,
-    scatter,
-    take_units,
 )
+from plasticity.state import gather, scatter, take_units
 
 
 def gradients(weights: Weights, x, y, alive=None):

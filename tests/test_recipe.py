@@ -11,6 +11,7 @@ from plasticity.checkpoint import Checkpoint
 from plasticity.config import Params
 from plasticity.data import Dataset
 from plasticity.train import run
+from plasticity.yaml12 import read_yaml
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 2)
@@ -31,7 +32,7 @@ SETTING = recipe.Setting(digits(), torch.device("cpu"))
 
 def params_of(**changes: object) -> Params:
     """Return the real parameters at scale tiny with some changed, ``edit__cycles`` style."""
-    tree = config.read_yaml(ROOT / "params.yaml") | {"scale": "tiny"}
+    tree = read_yaml(ROOT / "params.yaml") | {"scale": "tiny"}
     for name, value in changes.items():
         *sections, key = name.split("__")
         part = tree

@@ -13,7 +13,8 @@ from networks import CONVNET, MLP, SEEDS, random_alive
 from plasticity import files, measures, subnetwork
 from plasticity.data import Dataset
 from plasticity.errors import DataError
-from plasticity.network import Architecture, forward, initial_weights, new_state
+from plasticity.network import Architecture, forward, initial_weights
+from plasticity.state import new_state
 
 
 def dataset_of(architecture: Architecture) -> Dataset:
@@ -112,7 +113,7 @@ def test_a_newer_format_is_refused(tmp_path):
 
 
 def test_nothing_but_torch_is_needed_to_read_the_weights(tmp_path):
-    """The names are those of a plain Sequential: conv1, conv2, fc1 ... in the order of arch.json."""
+    """The names are those of a plain Sequential, in the order of arch.json."""
     _, net = extracted(CONVNET, 9, tmp_path / "net")
     assert list(net.module.state_dict()) == [
         f"{layer}.{part}"

@@ -144,7 +144,7 @@ def test_training_with_an_edit_equals_a_plain_loop_per_seed(
 
 
 def _as_truth(theirs: Tensor, ours: Tensor, oracle: MaskedOracle) -> Tensor:
-    """Return the oracle's tensor; pruned units keep moving under momentum there, ours are frozen."""
+    """Return the oracle's tensor; pruned units go on under momentum there, ours are frozen."""
     index = next(i for i, p in enumerate(oracle.parameters) if p is theirs)
     return torch.where(oracle.used()[index], theirs.data, ours)
 

@@ -16,7 +16,8 @@ import safetensors.torch
 import torch
 
 from plasticity import files
-from plasticity.network import State, Weights
+from plasticity.network import Weights
+from plasticity.state import State
 
 KEPT = 2
 

@@ -54,6 +54,7 @@ def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> 
                 **details,
             },
         )
+        sys.stderr.write(f"[{stage}] done in {time.monotonic() - started:.1f} s\n")
     except KeyboardInterrupt:
         sys.exit(_tell(stage, Interrupted("stopped; run the same command to continue"), verbose))
     except PlasticityError as error:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from plasticity import rng
 from plasticity.errors import CheckError
-from plasticity.network import State, Weights
+from plasticity.network import Weights
 from plasticity.probe import UnitStatistics
 from plasticity.rules import insertion, selection
 from plasticity.schedule import Event
+from plasticity.state import State
 
 
 @dataclass(frozen=True)

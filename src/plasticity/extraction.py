@@ -13,8 +13,9 @@ from plasticity import files, measures, recipe, subnetwork
 from plasticity.config import Params
 from plasticity.data import Dataset
 from plasticity.errors import CheckError
-from plasticity.network import State, forward
+from plasticity.network import forward
 from plasticity.results import read_state
+from plasticity.state import State
 from plasticity.tables import Row, write_table
 
 TOLERANCE = 1e-5

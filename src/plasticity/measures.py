@@ -7,8 +7,9 @@ from itertools import pairwise
 from torch import Tensor
 
 from plasticity.edit import Record
-from plasticity.network import Architecture, State
+from plasticity.network import Architecture
 from plasticity.probe import UnitStatistics
+from plasticity.state import State
 from plasticity.stats import Interval, t_interval
 from plasticity.tables import Row
 

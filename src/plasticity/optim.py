@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from plasticity.network import WorkingCopy
+from plasticity.state import WorkingCopy
 
 
 @dataclass(frozen=True)

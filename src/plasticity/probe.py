@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from plasticity.network import State, backward, cross_entropy, forward
+from plasticity.network import backward, cross_entropy, forward
+from plasticity.state import State
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,10 @@ class Display:
         path = progress_path(stage)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._log: TextIO = path.open("w")
-        begun = len(list(folder.glob("*/step-*.safetensors")))
-        resuming = " · continuing from checkpoints" if begun else ""
         self._write(
             f"op={params.op} dataset={params.dataset} scale={params.scale} "
-            f"compactness={params.compactness:g} · {device} · key {folder.name}{resuming}"
+            f"compactness={params.compactness:g} · {device} · {num_items} jobs · key "
+            f"{folder.name}{_resuming(folder)}"
         )
 
     def __enter__(self) -> Self:
@@ -82,6 +81,18 @@ class Display:
     def _write(self, text: str) -> None:
         sys.stderr.write(f"[{self.stage}] {text}\n")
         sys.stderr.flush()
+
+
+def _resuming(folder: Path) -> str:
+    """Return what is there to continue from: the furthest step, and when it was saved."""
+    saved = [
+        (int(path.name.split("-")[1]), path.stat().st_mtime)
+        for path in folder.glob("*/step-*.safetensors")
+    ]
+    if not saved:
+        return ""
+    age = _duration(time.time() - max(when for _, when in saved))
+    return f" · continuing, furthest job at step {max(saved)[0]:,}, saved {age} ago"
 
 
 def _duration(seconds: float) -> str:

@@ -14,8 +14,8 @@ from plasticity.config import Params
 from plasticity.data import Dataset
 from plasticity.errors import DivergedError
 from plasticity.launch import Outcome
-from plasticity.network import State
 from plasticity.recipe import architecture
+from plasticity.state import State
 from plasticity.stats import t_interval
 from plasticity.tables import Row, write_table
 

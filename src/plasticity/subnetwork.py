@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from plasticity import files
 from plasticity.data import Dataset, check_manifest
 from plasticity.errors import DataError
-from plasticity.network import Architecture, State, alive_slots, take_units
+from plasticity.network import Architecture
+from plasticity.state import State, alive_slots, take_units
 
 FORMAT = 1
 

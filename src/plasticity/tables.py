@@ -211,7 +211,7 @@ def read_table(stage: str, table: str, root: Path = Path()) -> "pd.DataFrame":
         for column, kind in schema.items()
     }
     try:
-        frame = pd.read_csv(path, dtype=types, float_precision="round_trip")
+        frame = pd.read_csv(path, dtype=types)
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing; run `make repro` to make it") from error
     except (ValueError, pd.errors.ParserError) as error:

@@ -18,19 +18,9 @@ from plasticity import checkpoint, measures, optim, probe
 from plasticity.data import Batch, Images
 from plasticity.edit import Record, Rules, apply_event
 from plasticity.errors import Interrupted
-from plasticity.network import (
-    Architecture,
-    State,
-    Weights,
-    WorkingCopy,
-    backward,
-    cross_entropy,
-    forward,
-    gather,
-    new_state,
-    scatter,
-)
+from plasticity.network import Architecture, Weights, backward, cross_entropy, forward
 from plasticity.schedule import Event
+from plasticity.state import State, WorkingCopy, gather, new_state, scatter
 from plasticity.tables import Row
 
 EARLY_PART = 0.1

@@ -1,0 +1,67 @@
+"""What a report reads: the tables, metrics, times and parameters of one experiment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from plasticity.config import Params, load
+from plasticity.files import PARAMS, metrics_path, read_json, timing_path
+from plasticity.tables import read_table
+
+STAGES = ("prepare", "train", "extract", "retrain", "continual")
+
+
+@dataclass(frozen=True)
+class Results:
+    """One experiment. Only ``train``'s tables are sure to have rows."""
+
+    params: Params
+    seeds: pd.DataFrame
+    history: pd.DataFrame
+    edits: pd.DataFrame
+    cohorts: pd.DataFrame
+    tickets: pd.DataFrame
+    ticket_history: pd.DataFrame
+    subnetworks: pd.DataFrame
+    streams: pd.DataFrame
+    tasks: pd.DataFrame
+    metrics: dict[str, dict[str, Any]]
+    timing: dict[str, dict[str, Any]]
+    """Stages whose times are known; a fresh clone has none."""
+
+    @property
+    def seed_count(self) -> int:
+        """Number of seeds, diverged ones included."""
+        return len(self.seeds)
+
+
+def read(root: Path = Path()) -> Results:
+    """Return the results of the experiment whose project is at ``root``.
+
+    Raises
+    ------
+    ConfigError
+        When the parameters cannot be run.
+    DataError
+        When a table or a metrics file is missing or damaged.
+    """
+    return Results(
+        params=load("report", root / PARAMS),
+        seeds=read_table("train", "seeds", root),
+        history=read_table("train", "history", root),
+        edits=read_table("train", "edits", root),
+        cohorts=read_table("train", "cohorts", root),
+        tickets=read_table("retrain", "seeds", root),
+        ticket_history=read_table("retrain", "history", root),
+        subnetworks=read_table("extract", "seeds", root),
+        streams=read_table("continual", "seeds", root),
+        tasks=read_table("continual", "tasks", root),
+        metrics={stage: read_json(root / metrics_path(stage)) for stage in STAGES},
+        timing={
+            stage: read_json(root / timing_path(stage))
+            for stage in STAGES
+            if (root / timing_path(stage)).is_file()
+        },
+    )

@@ -1,0 +1,336 @@
+"""Plausible tables of one experiment, small and the same every time."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from plasticity import config
+from plasticity.files import metrics_path, timing_path, write_json
+from plasticity.tables import Row, write_table
+
+ROOT = Path(__file__).parents[1]
+EPOCHS, CYCLES, STEPS = 20, 5, 45
+AGES = (0, 1, 2, 5, 10, 20, 50, 100, 180)
+GROWN = ("52-52", "78-78", "104-104", "128-128", "128-128")
+PRUNED = ("224-224", "192-192", "160-160", "128-128", "128-128")
+STARTS = {"grow": "26-26", "prune": "256-256", "dense": "256-256", "static": "128-128"}
+
+
+def write_experiment(
+    folder: Path,
+    op: str = "grow",
+    seeds: int = 5,
+    diverged: tuple[int, ...] = (),
+    changes: Mapping[str, Any] | None = None,
+) -> config.Params:
+    """Write parameters, tables, metrics and times into the current folder, which is ``folder``."""
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree |= {"op": op, "scale": "quick"}
+    tree["train"]["epochs"] = tree["retrain"]["epochs"] = EPOCHS
+    for name, value in (changes or {}).items():
+        section, _, key = name.rpartition(".")
+        (tree[section] if section else tree)[key] = value
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree))
+    params = config.load("report", folder / "params.yaml")
+    draw = np.random.default_rng(7)
+    finals = {seed: 96.6 + draw.normal(0, 0.4) for seed in range(seeds)}
+    ok = [seed for seed in range(seeds) if seed not in diverged]
+    ends = _write_train(op, finals, diverged, draw)
+    _write_retrain(op, ends, params.retrain.variants, ok, draw)
+    _write_extract(op, ok)
+    _write_continual(op, params.continual.streams, min(seeds, 3), draw)
+    _write_metrics(ok)
+    return params
+
+
+def _units(op: str) -> list[str]:
+    per_cycle = {"grow": GROWN, "prune": PRUNED}.get(op, (STARTS[op],) * CYCLES)
+    return [units for units in per_cycle for _ in range(EPOCHS // CYCLES)]
+
+
+def _alive(units: str) -> int:
+    return sum(int(part) for part in units.split("-"))
+
+
+def _curve(final: float, epoch: int, op: str, noise: float) -> float:
+    dip = 2.5 * math.exp(-((epoch - 1) % (EPOCHS // CYCLES))) if op == "prune" and epoch > 4 else 0
+    return min(99.9, final - 45 * math.exp(-epoch / 3.0) - dip + noise)
+
+
+def _write_train(
+    op: str, finals: dict[int, float], diverged: tuple[int, ...], draw: np.random.Generator
+) -> dict[int, float]:
+    units = _units(op)
+    history: list[Row] = []
+    summaries: list[Row] = []
+    for seed, final in finals.items():
+        steps_done = 0.0
+        last = 7 if seed in diverged else EPOCHS
+        accuracies = []
+        for epoch in range(1, last + 1):
+            steps_done += STEPS * _alive(units[epoch - 1])
+            accuracies.append(_curve(final, epoch, op, draw.normal(0, 0.3)))
+            history.append(
+                {
+                    "seed": seed,
+                    "epoch": epoch,
+                    "cycle": (epoch - 1) // (EPOCHS // CYCLES),
+                    "step": epoch * STEPS,
+                    "lr": 0.1,
+                    "loss": 1.0 / epoch,
+                    "online_acc": accuracies[-1],
+                    "acc": accuracies[-1],
+                    "test_images": 360,
+                    "cycle_end": int(epoch % (EPOCHS // CYCLES) == 0),
+                    "units": units[epoch - 1],
+                    "alive_units": _alive(units[epoch - 1]),
+                    "flops": 1e6 * steps_done,
+                    "active_unit_steps": steps_done,
+                }
+            )
+        broken = seed in diverged
+        summaries.append(
+            {
+                "seed": seed,
+                "status": "diverged" if broken else "ok",
+                "diverged_step": 7 * STEPS + 3 if broken else None,
+                "cycle_acc": None if broken else accuracies[-1],
+                "cycle_taa": None if broken else float(np.mean(accuracies[3::4])),
+                "epoch_taa": None if broken else float(np.mean(accuracies)),
+                "units": units[-1],
+                "parameters": 26122,
+                "flops": None if broken else 1e6 * steps_done,
+                "active_unit_steps": None if broken else steps_done,
+            }
+        )
+    write_table("train", "seeds", summaries)
+    write_table("train", "history", history)
+    write_table("train", "edits", _edits(op, list(finals)))
+    write_table("train", "cohorts", _cohorts(op, list(finals), draw))
+    return {row["seed"]: row["acc"] for row in history if row["epoch"] == EPOCHS}
+
+
+def _edits(op: str, seeds: list[int]) -> list[Row]:
+    if op not in {"grow", "prune"}:
+        return []
+    rows: list[Row] = []
+    before = STARTS[op]
+    for event, after in enumerate(_units(op)[:: EPOCHS // CYCLES]):
+        pairs = zip(before.split("-"), after.split("-"), strict=True)
+        for layer, (old, new) in enumerate((int(a), int(b)) for a, b in pairs):
+            rows += [
+                {
+                    "seed": seed,
+                    "event": event,
+                    "cycle": event,
+                    "step": event * STEPS * EPOCHS // CYCLES,
+                    "layer": layer,
+                    "requested": abs(new - old),
+                    "added": max(new - old, 0),
+                    "removed": max(old - new, 0),
+                    "alive_before": old,
+                    "alive_after": new,
+                    "rewound": int(op == "prune" and new != old),
+                }
+                for seed in seeds
+            ]
+        before = after
+    return rows
+
+
+def _cohorts(op: str, seeds: list[int], draw: np.random.Generator) -> list[Row]:
+    rows: list[Row] = []
+    for event in range(CYCLES - 1):
+        for seed in seeds:
+            for layer in range(2):
+                rows += _probes(op, seed, event, layer, draw)
+    return rows
+
+
+def _probes(op: str, seed: int, event: int, layer: int, draw: np.random.Generator) -> list[Row]:
+    noise = float(draw.normal(0, 0.08))
+    rows: list[Row] = []
+
+    def add(age: int, moment: str, cohort: str, rate: float, gradient: float) -> None:
+        rows.append(
+            {
+                "seed": seed,
+                "event": event,
+                "cycle": event,
+                "step": event * 180 + max(age, 0),
+                "age": age,
+                "moment": moment,
+                "layer": layer,
+                "cohort": cohort,
+                "units": 26,
+                "activation_rate": rate,
+                "gradient": gradient,
+                "log_gradient": math.log(gradient) if gradient > 0 else None,
+                "silent": 1 if layer else 0,
+            }
+        )
+
+    for age in AGES:
+        moment = "birth" if age == 0 else "end" if age == AGES[-1] else "along"
+        if op == "grow":
+            parity = math.log1p(age) / 12
+            add(
+                age,
+                moment,
+                "newborn",
+                0.34 * math.exp(noise),
+                1e-4 * math.exp(-1.6 + 0.3 * layer + parity + 0.15 * event + noise),
+            )
+            add(age, moment, "incumbent", 0.36, 1e-4)
+        elif op == "prune":
+            add(
+                age,
+                moment,
+                "incumbent",
+                0.3 + 0.04 * math.log1p(age) / 5,
+                1e-4 * math.exp(0.9 - math.log1p(age) / 6 + noise),
+            )
+        else:
+            add(age, moment, "incumbent", 0.36, 1e-4)
+    if op == "prune":
+        add(-1, "before", "kept", 0.36, 9e-5)
+        add(-1, "before", "removed", 0.27 * math.exp(noise), 7e-5 * math.exp(2 * noise))
+    return rows
+
+
+def _write_retrain(
+    op: str,
+    finals: dict[int, float],
+    variants: tuple[str, ...],
+    ok: list[int],
+    draw: np.random.Generator,
+) -> None:
+    gains = {"masked_fresh": 0.1, "physical_fresh": 0.2, "masked_original": 0.3}
+    summaries: list[Row] = []
+    history: list[Row] = []
+    for variant in variants:
+        for seed in ok:
+            final = finals[seed] + gains.get(variant, -0.2) + draw.normal(0, 0.25)
+            curve = [_curve(final, epoch, "dense", 0.0) for epoch in range(1, EPOCHS + 1)]
+            history += [
+                {
+                    "variant": variant,
+                    "seed": seed,
+                    "epoch": epoch,
+                    "step": epoch * STEPS,
+                    "loss": 1.0 / epoch,
+                    "acc": acc,
+                    "test_images": 360,
+                    "cycle_end": int(epoch % 4 == 0),
+                }
+                for epoch, acc in enumerate(curve, start=1)
+            ]
+            summaries.append(
+                {
+                    "variant": variant,
+                    "seed": seed,
+                    "status": "ok",
+                    "diverged_step": None,
+                    "ticket_acc": curve[-1],
+                    "ticket_taa": float(np.mean(curve[3::4])),
+                    "epoch_taa": float(np.mean(curve)),
+                    "delta_acc": curve[-1] - finals[seed],
+                    "units": _units(op)[-1],
+                    "parameters": 26122,
+                    "flops": 3.2e11,
+                }
+            )
+    write_table("retrain", "seeds", summaries)
+    write_table("retrain", "history", history)
+
+
+def _write_extract(op: str, ok: list[int]) -> None:
+    units = _units(op)[-1]
+    write_table(
+        "extract",
+        "seeds",
+        [
+            {
+                "seed": seed,
+                "units_requested": units,
+                "units": units,
+                "parameters": 26122,
+                "forward_flops": 51712,
+                "full_parameters": 85002,
+                "full_forward_flops": 168960,
+                "max_difference": 3.8e-6,
+                "largest_logit": 14.2,
+                "same_predictions": 1,
+            }
+            for seed in ok
+        ],
+    )
+
+
+def _write_continual(
+    op: str, streams: tuple[str, ...], seeds: int, draw: np.random.Generator
+) -> None:
+    summaries: list[Row] = []
+    tasks: list[Row] = []
+    for stream in streams:
+        for seed in range(seeds):
+            level = 82.0 if stream == "permuted_inputs" else 41.0
+            curve = [level + 0.6 * task + draw.normal(0, 0.8) for task in range(8)]
+            units = [_units(op)[min(task * 4, EPOCHS - 1)] for task in range(8)]
+            tasks += [
+                {
+                    "stream": stream,
+                    "seed": seed,
+                    "task": task,
+                    "step": (task + 1) * 500,
+                    "online_acc": acc,
+                    "early_acc": acc - 20,
+                    "loss": 0.5,
+                    "units": units[task],
+                    "alive_units": _alive(units[task]),
+                    "flops": 1e9 * (task + 1),
+                }
+                for task, acc in enumerate(curve)
+            ]
+            summaries.append(
+                {
+                    "stream": stream,
+                    "seed": seed,
+                    "status": "ok",
+                    "diverged_step": None,
+                    "taoa": float(np.mean(curve)),
+                    "early_acc": float(np.mean(curve)) - 20,
+                    "first_task": curve[0],
+                    "last_task": curve[-1],
+                    "units": units[-1],
+                    "flops": 8e9,
+                }
+            )
+    write_table("continual", "seeds", summaries)
+    write_table("continual", "tasks", tasks)
+
+
+def _write_metrics(ok: list[int]) -> None:
+    write_json(metrics_path("train"), {"status": "ok", "cycle": {"acc": 96.6}})
+    write_json(
+        metrics_path("prepare"),
+        {"data": {"train_images": 1437, "validation_images": 0, "test_images": 360}},
+    )
+    for stage in ("extract", "retrain", "continual"):
+        write_json(metrics_path(stage), {})
+    write_json(
+        timing_path("train"),
+        {"finished": "2026-06-01T10:00:00+00:00", "seconds": 41.2, "device": "cpu", "torch": "2"},
+    )
+    write_json(
+        timing_path("extract"),
+        {
+            "seconds": 1.5,
+            "latency_ms": {"masked_batch_1": 0.42, "extracted_batch_1": 0.17},
+            "seeds": len(ok),
+        },
+    )
