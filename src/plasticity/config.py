@@ -109,7 +109,7 @@ class Edit(_Section):
     rewind_when: Literal["removed", "every_event"]
     allocation: Annotated[str, AfterValidator(_one_of(catalogue.ALLOCATIONS))]
     count_rule: Literal["ceil_remaining", "linear"]
-    cycle_index: Literal[0, 1]
+    cycle_index: Annotated[int, Field(ge=0, le=1)]
     static_mask: Literal["uniform", "random"]
 
 
@@ -235,7 +235,12 @@ def resolve(tree: Mapping[str, Any], name: str = "params.yaml") -> Params:
     try:
         params = Params.model_validate(filled)
     except ValidationError as invalid:
-        errors += [_explain(error, origin) for error in invalid.errors()]
+        known = _preset_exists(tree.get("scale"), tree.get("dataset"))
+        errors += [
+            _explain(error, origin)
+            for error in invalid.errors()
+            if known or error["input"] is not None  # without a preset, null says nothing
+        ]
     if params is not None:
         errors += _impossible_combinations(params)
     if errors or params is None:
@@ -252,7 +257,7 @@ def _fill_from_preset(
     filled = {key: value for key, value in tree.items() if key != "presets"}
     origin: dict[tuple[str, ...], str] = {}
     scale, dataset = tree.get("scale"), tree.get("dataset")
-    if scale not in SCALES or dataset not in catalogue.DATASETS:
+    if not _preset_exists(scale, dataset):
         preset: Any = {}
         errors = []
     else:
@@ -283,6 +288,11 @@ def _fill_from_preset(
     return filled, origin, errors
 
 
+def _preset_exists(scale: Any, dataset: Any) -> bool:
+    names = isinstance(scale, str) and isinstance(dataset, str)
+    return names and scale in SCALES and dataset in catalogue.DATASETS
+
+
 def _descend(tree: Any, *keys: str) -> Any:
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
@@ -295,14 +305,14 @@ def _explain(error: Any, origin: Mapping[tuple[str, ...], str]) -> str:
     key = origin.get(location[:2], ".".join(location[:2]))
     key = ".".join((key, *location[2:]))
     value = error["input"]
+    if value is None and error["type"] != "missing":
+        return f"{key}: is null and the preset gives no value; set it"
     match error["type"]:
         case "extra_forbidden":
             parent = _descend_model(location[:-1])
             return f"{key}: unknown key{_nearest(location[-1], parent)}"
         case "missing":
             return f"{key}: is missing; put it back (null takes the preset's value)"
-        case "value_error" if value is None:
-            return f"{key}: is null and the preset gives no value; set it"
         case "value_error":
             return f"{key}: {error['ctx']['error']}"
         case "literal_error":
@@ -312,8 +322,6 @@ def _explain(error: Any, origin: Mapping[tuple[str, ...], str]) -> str:
                 else ""
             )
             return f"{key}: got {value!r}, expected {error['ctx']['expected']}{hint}"
-    if value is None:
-        return f"{key}: is null and the preset gives no value; set it"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{key}: got {value}, expected a finite number"
     expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")

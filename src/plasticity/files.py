@@ -145,12 +145,18 @@ def read_json(path: Path) -> Any:
 @contextlib.contextmanager
 def fresh_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to fill, and put it in place of ``path`` when the block ends well."""
-    temporary = path.with_name(f".{path.name}.new")
+    temporary, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            path.replace(old)
         temporary.replace(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.replace(path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -58,19 +58,30 @@ def targets(params: Params, backbone: Architecture) -> tuple[int, ...]:
     return allocated
 
 
+def starting_counts(params: Params, backbone: Architecture) -> tuple[int, ...]:
+    """Return the units of each hidden layer at step 0.
+
+    Grow starts from ``edit.seed_fraction`` of every layer; a layer whose target is below that
+    starts at its target, since growing removes nothing. (The paper's allocations have such cells
+    and do not say what was done.)
+    """
+    end = targets(params, backbone)
+    if params.op == "static":
+        return end
+    if params.op == "grow":
+        seeds = schedule.seed_counts(backbone.widths, params.edit.seed_fraction)
+        return tuple(min(seed, target) for seed, target in zip(seeds, end, strict=True))
+    return backbone.widths
+
+
 def starting_masks(params: Params, backbone: Architecture, seeds: Sequence[int]) -> Masks:
     """Return which units are alive at step 0, (S, H) for each hidden layer."""
-    if params.op == "static":
-        counts = targets(params, backbone)
-        if params.edit.static_mask == "uniform":
-            return tuple(
-                even_mask(len(seeds), width, count)
-                for width, count in zip(backbone.widths, counts, strict=True)
-            )
-        return random_masks(backbone, counts, seeds, "mask")
-    counts = backbone.widths
-    if params.op == "grow":
-        counts = schedule.seed_counts(backbone.widths, params.edit.seed_fraction)
+    counts = starting_counts(params, backbone)
+    if params.op == "static" and params.edit.static_mask == "uniform":
+        return tuple(
+            even_mask(len(seeds), width, count)
+            for width, count in zip(backbone.widths, counts, strict=True)
+        )
     return random_masks(backbone, counts, seeds, "mask")
 
 
@@ -91,12 +102,7 @@ def events(params: Params, backbone: Architecture, every: int) -> tuple[Event, .
     move nothing.
     """
     edit, cycles = params.edit, params.edit.cycles
-    end = targets(params, backbone)
-    start = backbone.widths
-    if params.op == "grow":
-        start = schedule.seed_counts(backbone.widths, edit.seed_fraction)
-    elif params.op == "static":
-        start = end
+    start, end = starting_counts(params, backbone), targets(params, backbone)
     per_layer = [
         schedule.moves(a, b, cycles, edit.cycle_index, edit.count_rule)
         for a, b in zip(start, end, strict=True)

@@ -82,6 +82,8 @@ def uniform_targets(capacity: Sequence[int], total: int) -> tuple[int, ...]:
     order = sorted(range(len(exact)), key=lambda layer: math.floor(exact[layer]) - exact[layer])
     for layer in order[: max(0, total - sum(counts))]:
         counts[layer] += 1
+    while sum(counts) > max(total, len(counts)):  # layers that were due less than one unit
+        counts[counts.index(max(counts))] -= 1
     return tuple(counts)
 
 
@@ -91,7 +93,7 @@ def moves(start: int, target: int, cycles: int, cycle_index: int, rule: str) -> 
     Parameters
     ----------
     start, target
-        Units before the first event and after the last.
+        Units before the first event and after the last, in either order.
     cycles
         Number of events T.
     cycle_index

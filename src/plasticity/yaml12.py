@@ -69,9 +69,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(), Loader=_Loader)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: is missing; run the command at the project's root") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: could not be read ({error.strerror})") from error
+    except (yaml.YAMLError, ValueError) as error:
         text = " ".join(str(error).split())
         raise ConfigError(f"{path}: {text}") from error
+    except (LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: is not plain YAML (a tag such as !!bool that does not fit its value, or "
+            "nesting without end); write plain values"
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: got {type(content).__name__}, expected a mapping of parameters")
     return content

@@ -1,0 +1,128 @@
+import ast
+from graphlib import TopologicalSorter
+
+import pytest
+from import_graph import ROOT, SRC, imported_files, imported_names, module_name, modules
+
+from plasticity import catalogue
+from plasticity.rules import insertion, selection
+
+LAYERS = {
+    0: (
+        "plasticity",
+        "plasticity.catalogue",
+        "plasticity.command",
+        "plasticity.config",
+        "plasticity.errors",
+        "plasticity.files",
+        "plasticity.progress",
+        "plasticity.rng",
+        "plasticity.stats",
+        "plasticity.tables",
+        "plasticity.yaml12",
+    ),
+    1: (
+        "plasticity.checkpoint",
+        "plasticity.data",
+        "plasticity.network",
+        "plasticity.optim",
+        "plasticity.probe",
+        "plasticity.raw",
+        "plasticity.schedule",
+        "plasticity.state",
+    ),
+    2: (
+        "plasticity.rules",
+        "plasticity.rules.insertion",
+        "plasticity.rules.selection",
+    ),
+    3: (
+        "plasticity.edit",
+        "plasticity.measures",
+        "plasticity.subnetwork",
+    ),
+    4: (
+        "plasticity.recipe",
+        "plasticity.train",
+    ),
+    5: (
+        "plasticity.extraction",
+        "plasticity.launch",
+        "plasticity.results",
+    ),
+}
+LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
+LIBRARY = modules(SRC / "plasticity")
+STAGES = modules(ROOT / "stages")
+REPORT = [name for name in LIBRARY if f"{name}.".startswith("plasticity.report.")]
+REST = [name for name in LIBRARY if name not in REPORT]
+
+
+def imported_modules(name: str) -> set[str]:
+    return {module_name(path) for path in imported_files((LIBRARY | STAGES)[name])}
+
+
+def test_every_module_has_exactly_one_layer():
+    listed = [name for names in LAYERS.values() for name in names]
+    assert sorted(listed) == sorted(REST)
+
+
+@pytest.mark.parametrize("name", REST)
+def test_a_module_imports_only_its_own_layer_and_those_below(name):
+    above = {
+        other: LAYER.get(other, "report or stages")
+        for other in imported_modules(name)
+        if other not in LAYER or LAYER[other] > LAYER[name]
+    }
+    assert above == {}, f"{name} is in layer {LAYER[name]}"
+
+
+@pytest.mark.parametrize("name", REPORT)
+def test_the_report_imports_only_itself_and_the_lowest_layer(name):
+    allowed = {*LAYERS[0], *REPORT}
+    assert imported_modules(name) <= allowed
+
+
+def test_no_two_modules_import_each_other():
+    order = TopologicalSorter({name: imported_modules(name) for name in LIBRARY}).static_order()
+    assert set(order) == set(LIBRARY)
+
+
+@pytest.mark.parametrize("name", [*LAYERS[0], *REPORT])
+def test_the_lowest_layer_and_the_report_never_import_torch(name):
+    tops = {imported.split(".")[0] for imported in imported_names(LIBRARY[name])}
+    assert tops.isdisjoint({"torch", "torchvision", "safetensors"})
+
+
+@pytest.mark.parametrize("name", [*LIBRARY, *STAGES])
+def test_nothing_imports_a_module_by_a_text(name):
+    called = {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in ast.walk(ast.parse((LIBRARY | STAGES)[name].read_text()))
+        if isinstance(node, ast.Attribute | ast.Name)
+    }
+    assert called.isdisjoint({"import_module", "__import__", "exec", "run_module", "run_path"})
+
+
+@pytest.mark.parametrize(
+    ("names", "table"),
+    [
+        (catalogue.GROW_SELECTION, selection.GROW),
+        (catalogue.PRUNE_SELECTION, selection.PRUNE),
+        (catalogue.INSERTION, insertion.TABLE),
+    ],
+    ids=["grow", "prune", "insertion"],
+)
+def test_the_catalogue_and_the_rule_table_name_the_same_rules(names, table):
+    assert sorted(names) == sorted(table)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_has_at_most_sixty_lines(name):
+    assert len(STAGES[name].read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "stages"])
+def test_a_stage_imports_no_other_stage(name):
+    others = {other for other in imported_modules(name) if other.startswith("stages")}
+    assert others == set()

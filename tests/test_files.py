@@ -1,0 +1,241 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from plasticity import files
+from plasticity.errors import DataError, StorageError
+
+
+def fail_at_call(monkeypatch, owner, name, number):
+    """Make the given call of a function, counted from 1, fail as on a full disk."""
+    real, calls = getattr(owner, name), []
+
+    def failing(*arguments, **named):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, failing)
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def write_all(folder, names, content):
+    for name in names:
+        files.write_text(folder / name, content)
+
+
+STEPS_OF_A_WRITE = pytest.mark.parametrize(
+    ("owner", "name"),
+    [(os, "fsync"), (Path, "chmod"), (Path, "replace"), (os, "fdopen")],
+    ids=["fsync", "chmod", "replace", "fdopen"],
+)
+
+# -- one file
+
+
+def test_a_file_is_written_with_the_folders_above_it(tmp_path):
+    files.write_text(tmp_path / "a" / "b" / "c.txt", "7 é")
+    assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == b"7 \xc3\xa9"
+
+
+def test_a_write_replaces_the_file_and_leaves_no_other(tmp_path):
+    files.write_text(tmp_path / "a.txt", "long old content")
+    files.write_text(tmp_path / "a.txt", "new")
+    assert contents(tmp_path) == {"a.txt": "new"}
+
+
+def test_a_written_file_can_be_read_by_everybody(tmp_path):
+    files.write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+
+
+@STEPS_OF_A_WRITE
+def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch, owner, name):
+    files.write_text(tmp_path / "a.txt", "old")
+    fail_at_call(monkeypatch, owner, name, 1)
+    with pytest.raises(StorageError):
+        files.write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@STEPS_OF_A_WRITE
+def test_a_failing_write_leaves_no_temporary_file(tmp_path, monkeypatch, owner, name):
+    fail_at_call(monkeypatch, owner, name, 1)
+    with pytest.raises(StorageError):
+        files.write_text(tmp_path / "a.txt", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@STEPS_OF_A_WRITE
+def test_of_several_writes_only_those_before_the_failing_one_happen(
+    tmp_path, monkeypatch, owner, name, number
+):
+    names = ["a.txt", "b.txt", "c.txt"]
+    write_all(tmp_path, names, "old")
+    fail_at_call(monkeypatch, owner, name, number)
+    with pytest.raises(StorageError, match=f"{names[number - 1]}: could not be written"):
+        write_all(tmp_path, names, "new")
+    after = contents(tmp_path)
+    assert [after[file] for file in names] == ["new"] * (number - 1) + ["old"] * (4 - number)
+    assert sorted(after) == names
+
+
+def test_a_failing_write_names_the_cause_the_size_and_the_room_left(tmp_path, monkeypatch):
+    fail_at_call(monkeypatch, os, "fsync", 1)
+    with pytest.raises(StorageError, match=r"No space left.*needed 1,234 bytes, free [\d,]+ bytes"):
+        files.write_bytes(tmp_path / "a.bin", bytes(1234))
+
+
+def test_an_interrupted_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    files.write_text(tmp_path / "a.txt", "old")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_text(tmp_path / "a.txt", "new")
+    assert contents(tmp_path) == {"a.txt": "old"}
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
+    (tmp_path / "a").write_text("a file, not a folder")
+    with pytest.raises(StorageError, match=r"a/b\.txt: could not be written"):
+        files.write_text(tmp_path / "a" / "b.txt", "new")
+
+
+# -- JSON
+
+
+def test_json_comes_back_as_it_was_written(tmp_path):
+    content = {"a": [1, 2.5, None, True], "b": {"c": "é"}}
+    files.write_json(tmp_path / "a.json", content)
+    assert files.read_json(tmp_path / "a.json") == content
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_refuses_what_is_no_number_and_leaves_the_old_file(tmp_path, value):
+    files.write_json(tmp_path / "a.json", {"acc": 1.5})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"acc": value})
+    assert files.read_json(tmp_path / "a.json") == {"acc": 1.5}
+
+
+def test_missing_json_is_told_with_its_name(tmp_path):
+    with pytest.raises(DataError, match=r"a\.json: is missing.*make repro"):
+        files.read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"acc": 9', b"\xff\xfe", b"acc"])
+def test_damaged_json_is_told_with_its_name(tmp_path, damage):
+    (tmp_path / "a.json").write_bytes(damage)
+    with pytest.raises(DataError, match=r"a\.json: is not JSON"):
+        files.read_json(tmp_path / "a.json")
+
+
+# -- a folder of files
+
+
+def fill(path, content, fault=None):
+    with files.fresh_folder(path) as folder:
+        files.write_text(folder / f"{content}.txt", content)
+        if fault is not None:
+            raise fault
+
+
+def test_a_fresh_folder_is_put_in_place_whole(tmp_path):
+    fill(tmp_path / "a" / "b", "new")
+    assert contents(tmp_path) == {"a/b/new.txt": "new"}
+
+
+def test_a_fresh_folder_keeps_nothing_of_the_one_before(tmp_path):
+    fill(tmp_path / "a", "old")
+    fill(tmp_path / "a", "new")
+    assert contents(tmp_path) == {"a/new.txt": "new"}
+
+
+def test_nothing_is_seen_under_the_final_name_while_a_folder_is_filled(tmp_path):
+    fill(tmp_path / "a", "old")
+    with files.fresh_folder(tmp_path / "a") as folder:
+        files.write_text(folder / "new.txt", "new")
+        assert contents(tmp_path / "a") == {"old.txt": "old"}
+
+
+@pytest.mark.parametrize("fault", [OSError, KeyboardInterrupt, ValueError])
+def test_a_folder_whose_filling_fails_is_as_it_was(tmp_path, fault):
+    fill(tmp_path / "a", "old")
+    with pytest.raises(fault):
+        fill(tmp_path / "a", "new", fault)
+    assert contents(tmp_path) == {"a/old.txt": "old"}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_folder_that_cannot_be_put_in_place_is_as_it_was(tmp_path, monkeypatch, number):
+    fill(tmp_path / "a", "old")
+    fail_at_call(monkeypatch, Path, "replace", number)  # the first puts new.txt in place
+    with pytest.raises((OSError, StorageError)):
+        fill(tmp_path / "a", "new")
+    assert contents(tmp_path) == {"a/old.txt": "old"}
+
+
+def test_what_a_killed_process_left_of_a_folder_is_swept_away(tmp_path):
+    (tmp_path / ".a.new").mkdir()
+    (tmp_path / ".a.new" / "half.txt").write_text("half")
+    fill(tmp_path / "a", "new")
+    assert contents(tmp_path) == {"a/new.txt": "new"}
+
+
+# -- sums and places
+
+
+def test_a_checksum_is_that_of_the_standard(tmp_path):
+    # FIPS 180-2, example B.1: the sum of "abc".
+    (tmp_path / "a").write_bytes(b"abc")
+    assert files.sha256(tmp_path / "a") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({"PLASTICITY_DATA": "/d"}, "/d"),
+        ({"PLASTICITY_DATA": "~/d"}, "/h/d"),
+        ({"XDG_CACHE_HOME": "/c"}, "/c/plasticity/data"),
+        ({"XDG_CACHE_HOME": ""}, "/h/.cache/plasticity/data"),
+        ({"PLASTICITY_DATA": "/d", "XDG_CACHE_HOME": "/c"}, "/d"),
+        ({}, "/h/.cache/plasticity/data"),
+    ],
+)
+def test_raw_data_lie_where_the_user_says_or_in_a_cache(monkeypatch, variables, place):
+    for name in ("PLASTICITY_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": "/h", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert files.data_root() == Path(place)
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({"PLASTICITY_STATE": "/s", "DVC_ROOT": "/r"}, "/s"),
+        ({"DVC_ROOT": "/r"}, "/r/.checkpoints"),
+        ({}, ".checkpoints"),
+    ],
+)
+def test_checkpoints_lie_where_the_user_says_or_at_the_root(monkeypatch, variables, place):
+    for name in ("PLASTICITY_STATE", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert files.state_root() == Path(place)
