@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -272,10 +273,15 @@ def advance(current: Run) -> None:
     window = current.step // job.window
     optim.step_(copy, job.optimizer, [job.lr(window)] * len(job.seeds))
     widths = current.widths()
-    alone = replace(job.architecture, widths=tuple(widths))
-    progress.flops += measures.training_flops(alone) * labels.shape[1]
+    progress.flops += _flops(job.architecture, tuple(widths)) * labels.shape[1]
     progress.active_unit_steps += sum(widths)
     current.step += 1
+
+
+@cache
+def _flops(architecture: Architecture, widths: tuple[int, ...]) -> int:
+    """Return the FLOPs of one image's training step with some units alive."""
+    return measures.training_flops(replace(architecture, widths=widths))
 
 
 def _probe_along(current: Run, events: dict[int, Event], total: int) -> None:
