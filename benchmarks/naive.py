@@ -14,17 +14,22 @@ from plasticity.network import Architecture
 
 
 class ImageFolderInMemory(Dataset[tuple[Tensor, int]]):
-    """Images as torchvision's data sets hold them: an array, turned to PIL per sample."""
+    """Images as torchvision's data sets hold and return them.
+
+    MNIST holds a tensor, CIFAR an array; both are turned to a PIL image per sample.
+    """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable) -> None:
-        self.images, self.labels, self.transform = images, labels, transform
+        self.images = torch.from_numpy(images) if images.ndim == 3 else images
+        self.labels, self.transform = labels, transform
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = Image.fromarray(self.images[index])
-        return self.transform(image), int(self.labels[index])
+        image = self.images[index]
+        array = image if isinstance(image, np.ndarray) else image.numpy()
+        return self.transform(Image.fromarray(array)), int(self.labels[index])
 
 
 def module(architecture: Architecture) -> nn.Sequential:
@@ -42,7 +47,7 @@ def module(architecture: Architecture) -> nn.Sequential:
 def training(
     architecture: Architecture, batch: int, optimizer: str, images: np.ndarray, *, augment: bool
 ) -> Iterator[None]:
-    """Train one network for ever, one step at a time."""
+    """Train one network for ever, one step at a time, with the mean loss and accuracy."""
     steps: list[Callable] = []
     if augment:
         steps += [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
@@ -58,9 +63,14 @@ def training(
     else:
         chosen = torch.optim.SGD(net.parameters(), lr=1e-2)
     loss_of = nn.CrossEntropyLoss()
+    running_loss, correct = 0.0, 0
     while True:
         for x, y in loader:
             chosen.zero_grad()
-            loss_of(net(x), y).backward()
+            logits = net(x)
+            loss = loss_of(logits, y)
+            loss.backward()
             chosen.step()
+            running_loss += loss.item()
+            correct += int((logits.argmax(1) == y).sum())
             yield

@@ -188,11 +188,19 @@ def test_a_folder_that_cannot_be_put_in_place_is_as_it_was(tmp_path, monkeypatch
     assert contents(tmp_path) == {"a/old.txt": "old"}
 
 
-def test_what_a_killed_process_left_of_a_folder_is_swept_away(tmp_path):
-    (tmp_path / ".a.new").mkdir()
-    (tmp_path / ".a.new" / "half.txt").write_text("half")
+@pytest.mark.parametrize("name", [".a.new", ".a.old"])
+def test_what_a_killed_process_left_of_a_folder_is_swept_away(tmp_path, name):
+    fill(tmp_path / "a", "old")
+    files.write_text(tmp_path / name / "half.txt", "half")
     fill(tmp_path / "a", "new")
     assert contents(tmp_path) == {"a/new.txt": "new"}
+
+
+def test_a_folder_killed_while_it_was_put_in_place_outlives_another_failure(tmp_path):
+    files.write_text(tmp_path / ".a.old" / "old.txt", "old")
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "a", "new", KeyboardInterrupt)
+    assert contents(tmp_path) == {"a/old.txt": "old"}
 
 
 # -- sums and places

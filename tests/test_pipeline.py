@@ -219,9 +219,9 @@ def grown(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def grown_in_parallel(tmp_path_factory):
-    """At this scale there are two jobs of training and of streams, eight of retraining."""
+    """At this scale there are two jobs of streams and eight of retraining."""
     folder = project(tmp_path_factory.mktemp("grown_in_parallel"), "grow")
-    run_together(folder, {"prepare": 1, "train": 2, "extract": 1, "retrain": 4, "continual": 2})
+    run_together(folder, dict.fromkeys(COMPUTING, 1) | {"retrain": 4, "continual": 2})
     return folder
 
 
@@ -235,7 +235,7 @@ def pruned(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pruned_again(tmp_path_factory):
     folder = project(tmp_path_factory.mktemp("pruned_again"), "prune")
-    run_together(folder, dict.fromkeys(COMPUTING, 1) | {"train": 4})
+    run_together(folder, dict.fromkeys(COMPUTING, 1) | {"train": 2})
     return folder
 
 
@@ -368,10 +368,15 @@ def test_a_second_run_gives_the_same_bytes_with_any_number_of_workers(request, o
 
 
 @pytest.mark.slow
-def test_a_stage_uses_the_workers_it_is_given(grown_in_parallel):
-    reports = grown_in_parallel / "reports"
-    used = {
-        stage: json.loads((reports / stage / "timing.json").read_text())["workers"]
-        for stage in ("train", "retrain", "continual")
-    }
-    assert used == {"train": 2, "retrain": 4, "continual": 2}
+@pytest.mark.parametrize(
+    ("run", "stage", "workers"),
+    [
+        ("pruned", "train", 1),
+        ("pruned_again", "train", 2),
+        ("grown_in_parallel", "retrain", 4),
+        ("grown_in_parallel", "continual", 2),
+    ],
+)
+def test_a_stage_uses_the_workers_it_is_given(request, run, stage, workers):
+    timing = request.getfixturevalue(run) / "reports" / stage / "timing.json"
+    assert json.loads(timing.read_text())["workers"] == workers

@@ -208,6 +208,9 @@ DAMAGE = {
     "an integer beyond 64 bits": lambda text: text.replace(",20,", f",{10**20},"),
     "not a number": lambda text: text.replace("51.25", "nan"),
     "infinite": lambda text: text.replace("51.25", "inf"),
+    "a quote that is not closed in a long file": lambda text: text.replace(
+        "12-10", '"' + "1" * 140_000, 1
+    ),
     "a quote that is not closed": lambda text: text.replace("12-10", '"12-10', 1),
 }
 

