@@ -4,8 +4,9 @@ Every update runs on one seed's slice at a time: the same bits whatever the othe
 learning rate of its own for each seed, and a diverged seed that simply is not visited.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -96,41 +97,41 @@ def _unit_adam_(copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float) -
         copy.grads.tensors(),
         copy.moments[0].tensors(),
         copy.moments[1].tensors(),
-        _counts(copy, seed),
+        _corrections(copy, optimizer, seed),
         strict=True,
     )
-    for weight, grad, first, second, counts in tensors:
+    for weight, grad, first, second, (by_first, by_root_second) in tensors:
         w, g, m, v = weight[seed], grad[seed], first[seed], second[seed]
         if optimizer.weight_decay:
             g.add_(w, alpha=optimizer.weight_decay)
         m.lerp_(g, 1 - optimizer.beta1)
         v.mul_(optimizer.beta2).addcmul_(g, g, value=1 - optimizer.beta2)
-        denominator = v.sqrt().mul_(_correction(optimizer.beta2, counts, w).sqrt_())
-        update = m.div(denominator.add_(optimizer.eps))
-        w.sub_(update.mul_(_correction(optimizer.beta1, counts, w)), alpha=lr)
+        denominator = v.sqrt().mul_(by_root_second).add_(optimizer.eps)
+        w.sub_(m.div(denominator).mul_(by_first), alpha=lr)
 
 
-def _counts(copy: WorkingCopy, seed: int) -> list[tuple[Tensor, Tensor | None]]:
-    """Return, for each tensor, the step counts (K,) of its rows and of its columns."""
-    taken = copy.taken[seed]
-    shared = copy.shared_step[seed : seed + 1] + taken  # (1,), for trunk and classifier
-    units = [step[seed] + taken for step in copy.unit_step]
-    rows = [*units, shared]
-    columns: list[Tensor | None] = [None, *units]
-    trunk: list[tuple[Tensor, Tensor | None]] = [(shared, None)] * (2 * len(copy.weights.filters))
-    return [*trunk, *zip(rows, columns, strict=True), *((row, None) for row in rows)]
+def _corrections(
+    copy: WorkingCopy, optimizer: Optimizer, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t) for each tensor, t of each weight.
 
-
-def _correction(beta: float, counts: tuple[Tensor, Tensor | None], like: Tensor) -> Tensor:
-    """Return 1 / (1 - beta^t) for each weight of a tensor, t the younger unit's step count.
-
-    The factor falls with t, so the younger unit's is the larger one: one broadcast maximum of two
-    vectors, and no matrix of counts.
+    A weight's moments are as old as the younger of the two units it joins. Both factors fall with
+    t, so the younger unit's is the larger one: a broadcast maximum of two vectors, and no matrix of
+    counts.
     """
-    rows, columns = (
-        None if count is None else (1 - beta ** count.double()).reciprocal().to(like.dtype)
-        for count in counts
-    )
-    assert rows is not None
-    rows = rows.view(-1, *[1] * (like.dim() - 1))
-    return rows.clone() if columns is None else torch.maximum(rows, columns)
+    shared = copy.shared_step[seed : seed + 1]
+    counts = torch.cat([*(step[seed] for step in copy.unit_step), shared]) + copy.taken[seed]
+    widths = [step.shape[1] for step in copy.unit_step] + [1]
+    t = counts.double()
+    dtype = copy.weights.bias[0].dtype
+    first = (1 - optimizer.beta1**t).reciprocal().to(dtype).split(widths)  # type: ignore[no-untyped-call]
+    second = (1 - optimizer.beta2**t).rsqrt().to(dtype).split(widths)  # type: ignore[no-untyped-call]
+    for _ in range(2 * len(copy.weights.filters)):
+        yield first[-1], second[-1]
+    yield first[0][:, None], second[0][:, None]
+    for inputs, outputs in pairwise(range(len(widths))):
+        yield (
+            torch.maximum(first[outputs][:, None], first[inputs]),
+            torch.maximum(second[outputs][:, None], second[inputs]),
+        )
+    yield from zip(first, second, strict=True)
