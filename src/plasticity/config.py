@@ -215,8 +215,9 @@ class Params(_Section):
 def load(stage: str, path: Path = PARAMS) -> Params:
     """Return the parameters of one experiment, complete and checked, as one stage may see them.
 
-    The whole file is checked, whatever the stage. A section that is not in ``STAGE_PARAMS`` is
-    absent from the result, so that a stage cannot depend on what DVC does not know of.
+    The whole file is checked, whatever the stage, but for presets that are not chosen. A section
+    that is not in ``STAGE_PARAMS`` is absent from the result, so that a stage cannot depend on what
+    DVC does not know of.
 
     Raises
     ------
@@ -239,7 +240,7 @@ def resolve(tree: Mapping[str, Any], name: str = "params.yaml") -> Params:
         errors += [
             _explain(error, origin)
             for error in invalid.errors()
-            if known or error["input"] is not None  # without a preset, null says nothing
+            if known or len(error["loc"]) == 1 or not _is_null(error)  # else the preset is at fault
         ]
     if params is not None:
         errors += _impossible_combinations(params)
@@ -299,13 +300,18 @@ def _descend(tree: Any, *keys: str) -> Any:
     return tree
 
 
+def _is_null(error: Any) -> bool:
+    """Return whether a known key is there, with no value."""
+    return error["input"] is None and error["type"] not in {"extra_forbidden", "missing"}
+
+
 def _explain(error: Any, origin: Mapping[tuple[str, ...], str]) -> str:
     """Return one line: key, value, what is allowed, the nearest name."""
     location = tuple(str(part) for part in error["loc"])
     key = origin.get(location[:2], ".".join(location[:2]))
     key = ".".join((key, *location[2:]))
     value = error["input"]
-    if value is None and error["type"] != "missing":
+    if _is_null(error):
         return f"{key}: is null and the preset gives no value; set it"
     match error["type"]:
         case "extra_forbidden":

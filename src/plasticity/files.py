@@ -151,6 +151,7 @@ def fresh_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         if path.exists():
+            shutil.rmtree(old, ignore_errors=True)  # of a process killed at this very place
             path.replace(old)
         temporary.replace(path)
     except BaseException:

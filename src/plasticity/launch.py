@@ -105,8 +105,11 @@ def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome]
     }
     if not work:
         return [], timing
-    display = Display(stage, params, device, folder, len(work))
-    with _locked(folder), _stopping() as stop, display:
+    with (
+        _locked(folder),
+        _stopping() as stop,
+        Display(stage, params, device, folder, len(work)) as display,
+    ):
         _forget_old(folder)
         if workers == 1:
             for item in work:

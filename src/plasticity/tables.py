@@ -213,7 +213,10 @@ def read_table(stage: str, table: str, root: Path = Path()) -> "pd.DataFrame":
         raise DataError(f"{path}: is missing; run `make repro` to make it") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: {error}; delete it and run `make repro`") from error
-    header, *rows = csv.reader(io.StringIO(text)) if text.endswith("\n") else [[]]
+    try:
+        header, *rows = csv.reader(io.StringIO(text)) if text.endswith("\n") else [[]]
+    except csv.Error as error:
+        raise DataError(f"{path}: {error}; delete it and run `make repro`") from error
     if header != list(schema):
         raise DataError(
             f"{path}: got columns {header}, expected {list(schema)}; it was cut short or written "
