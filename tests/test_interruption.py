@@ -111,11 +111,16 @@ def test_sigterm_saves_exits_75_and_continues_to_the_same_bytes(project: Path) -
 
 @pytest.mark.slow
 def test_a_second_run_waits_for_the_first(project: Path) -> None:
+    """The first is held still until the second has said that it waits."""
     first = stage(project, "train")
     while not list((project / "state").glob("*/owner")):
+        assert first.poll() is None
         time.sleep(0.01)
+    os.kill(first.pid, signal.SIGSTOP)
     second = stage(project, "train")
-    _, text = second.communicate()
+    assert second.stderr is not None
+    told = second.stderr.readline()
+    os.kill(first.pid, signal.SIGCONT)
+    assert told == f"waiting up to 60 s for process {first.pid}, which runs the same\n"
     assert finished(first) == 0
-    assert second.returncode == 0
-    assert f"waiting up to 60 s for process {first.pid}" in text
+    assert finished(second) == 0
