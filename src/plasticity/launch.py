@@ -125,9 +125,11 @@ def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome]
 
 
 def prepare_process() -> None:
-    """Set what every computing process has in common: one thread, denormals to zero."""
+    """Set what every computing process has in common: one thread, true float32, no denormals."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
 
