@@ -15,6 +15,7 @@ LAYERS = {
         "plasticity.config",
         "plasticity.errors",
         "plasticity.files",
+        "plasticity.inert",
         "plasticity.progress",
         "plasticity.rng",
         "plasticity.stats",

@@ -1,14 +1,12 @@
 import copy
 import itertools
-import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import python
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -272,19 +270,6 @@ def project(tmp_path):
     for name in ("src", "stages"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
-
-
-def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    hidden = {"DVC_ROOT", "PLASTICITY_STATE", "PYTHONPATH", "PYTHONWARNINGS"}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={key: value for key, value in os.environ.items() if key not in hidden},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import python
 from import_graph import ROOT, import_closure, modules
 
 from plasticity import config, tables
@@ -150,19 +148,6 @@ def test_the_templates_of_the_plots_are_there():
 
 
 # -- the stages at work
-
-
-def python(folder, *arguments):
-    hidden = {"DVC_ROOT", "PLASTICITY_STATE", "PYTHONPATH", "PYTHONWARNINGS"}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={key: value for key, value in os.environ.items() if key not in hidden},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 def run_each(folder, stages):

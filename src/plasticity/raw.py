@@ -8,7 +8,6 @@ import contextlib
 import gzip
 import hashlib
 import http.client
-import io
 import math
 import pickle
 import socket
@@ -17,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +23,7 @@ import numpy.typing as npt
 from plasticity import config, rng
 from plasticity.errors import ConfigError, DataError
 from plasticity.files import data_root
+from plasticity.inert import BROKEN_PICKLE, load_inert
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -328,14 +327,14 @@ def _read_cifar(
 
     (meta,) = source.meta
     with _only_data(root, file := f"{source.folder}/{meta}"):
-        names = _load_inert(_verified(root, file))[source.class_key]
+        names = load_inert(_verified(root, file))[source.class_key]
         classes = tuple(name.decode("ascii") for name in names)
     return (*batches(source.train), *batches(source.test), classes)
 
 
 def _parse_batch(root: Path, file: str, label_key: bytes) -> tuple[Images, Labels]:
     with _only_data(root, file):
-        entry = _load_inert(_verified(root, file))
+        entry = load_inert(_verified(root, file))
         _, shape, dtype, fortran_order, content = entry[b"data"].state
         if dtype.arguments[0] != b"u1" or fortran_order:
             raise pickle.UnpicklingError("its images are not rows of bytes")
@@ -345,52 +344,12 @@ def _parse_batch(root: Path, file: str, label_key: bytes) -> tuple[Images, Label
         )
 
 
-_BROKEN_PICKLE = (
-    pickle.UnpicklingError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OverflowError,
-    TypeError,
-    ValueError,
-)
-
-
-class _Inert:
-    """Stands in for what a pickle names, and does nothing but keep what it is given."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _InertUnpickler(pickle.Unpickler):
-    """Reads plain containers, bytes and numbers; NumPy's three names become inert."""
-
-    def find_class(self, module: str, name: str) -> type[_Inert]:
-        if (module, name) in {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        }:
-            return _Inert
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which no data need")
-
-
-def _load_inert(content: bytes) -> Any:
-    """Return what a pickle holds; nothing that it names is imported or called."""
-    return _InertUnpickler(io.BytesIO(content), encoding="bytes").load()
-
-
 @contextlib.contextmanager
 def _only_data(root: Path, file: str) -> Iterator[None]:
     """Turn what bytes that are no CIFAR pickle can raise into a DataError."""
     try:
         yield
-    except _BROKEN_PICKLE as error:
+    except BROKEN_PICKLE as error:
         raise DataError(
             f"{root / file}: is not a CIFAR file ({error}); expected a pickle of plain data; "
             "nothing that it names was run; delete it and run again"
