@@ -5,7 +5,14 @@ import pytest
 from import_graph import ROOT, SRC, imported_files, imported_names, module_name, modules
 
 from plasticity import catalogue
-from plasticity.rules import insertion, selection
+from plasticity.rules import (
+    activation,
+    gate,
+    insertion,
+    optimizer_state,
+    selection,
+    trainability,
+)
 
 LAYERS = {
     0: (
@@ -19,25 +26,34 @@ LAYERS = {
         "plasticity.progress",
         "plasticity.rng",
         "plasticity.stats",
+        "plasticity.survival",
         "plasticity.tables",
         "plasticity.yaml12",
     ),
     1: (
         "plasticity.checkpoint",
         "plasticity.data",
+        "plasticity.diagnostics",
         "plasticity.network",
         "plasticity.optim",
         "plasticity.probe",
         "plasticity.raw",
         "plasticity.schedule",
         "plasticity.state",
+        "plasticity.units",
     ),
     2: (
         "plasticity.rules",
+        "plasticity.rules.activation",
+        "plasticity.rules.gate",
         "plasticity.rules.insertion",
+        "plasticity.rules.optimizer_state",
         "plasticity.rules.selection",
+        "plasticity.rules.trainability",
+        "plasticity.rules.view",
     ),
     3: (
+        "plasticity.cohorts",
         "plasticity.edit",
         "plasticity.measures",
         "plasticity.subnetwork",
@@ -111,8 +127,12 @@ def test_nothing_imports_a_module_by_a_text(name):
         (catalogue.GROW_SELECTION, selection.GROW),
         (catalogue.PRUNE_SELECTION, selection.PRUNE),
         (catalogue.INSERTION, insertion.TABLE),
+        (catalogue.GATE, gate.TABLE),
+        (catalogue.OPTIMIZER_STATE, optimizer_state.TABLE),
+        (catalogue.TRAINABILITY, trainability.TABLE),
+        (catalogue.ACTIVATION, activation.TABLE),
     ],
-    ids=["grow", "prune", "insertion"],
+    ids=["grow", "prune", "insertion", "gate", "optimizer_state", "trainability", "activation"],
 )
 def test_the_catalogue_and_the_rule_table_name_the_same_rules(names, table):
     assert sorted(names) == sorted(table)

@@ -4,8 +4,28 @@ A rule is here and in its family's table (``plasticity.rules``), one to one; a t
 together. ``reads`` says which units a rule may look at: alive, masked or both.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Number:
+    """An option that is a number; an integer where its default is one."""
+
+    default: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Name:
+    """An option that is one of a few names."""
+
+    default: str
+    allowed: tuple[str, ...]
+
+
+Option = Number | Name
 
 
 @dataclass(frozen=True)
@@ -15,7 +35,9 @@ class Entry:
     label: str
     source: str
     reads: str
-    options: MappingProxyType[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, Option] = field(default_factory=dict)
+    trunk: bool = True
+    """Whether the rule is defined for the channels of a convolution."""
 
 
 OPERATORS = {
@@ -23,23 +45,282 @@ OPERATORS = {
     "grow": "starts from a few units and switches more on",
     "prune": "starts full and switches units off",
     "static": "the final unit counts from the start",
+    "turnover": "the final unit counts from the start; events replace units",
+    "grow_then_prune": "grows beyond the final unit counts, then prunes down to them",
+    "prune_then_grow": "prunes below the final unit counts, then grows up to them",
+    "single_event": "grows once, at one chosen epoch",
+    "late_reveal": "the final units take part from the start, but learn only from their birth on",
 }
 
+_PAPER = "Lillo & Cheney 2026, section 3"
+
 GROW_SELECTION = {
-    "activation_frequency": Entry("most often active", "Lillo & Cheney 2026, section 3", "masked"),
+    "activation_frequency": Entry("most often active", _PAPER, "masked"),
     "random": Entry("random", "control", "masked"),
+    "gradient": Entry(
+        "largest mean |dL/dz|", "Lillo & Cheney 2026, table 7 (gradient top-k)", "masked"
+    ),
+    "incoming_gradient": Entry(
+        "largest gradient of the incoming weights",
+        "Evci et al. 2020 (RigL), at the level of units",
+        "masked",
+    ),
+    "gradmax": Entry(
+        "largest gradient of the incoming and the outgoing weights",
+        "Lillo & Cheney 2026, section 6 (GradMax-style selection)",
+        "masked",
+    ),
+    "decorrelation": Entry(
+        "least correlated with any alive unit", "after Maile et al. 2022 (NORTH)", "both"
+    ),
 }
 
 PRUNE_SELECTION = {
-    "incoming_magnitude": Entry(
-        "smallest mean |incoming weight|", "Lillo & Cheney 2026, section 3", "alive"
-    ),
+    "incoming_magnitude": Entry("smallest mean |incoming weight|", _PAPER, "alive"),
     "random": Entry("random", "control", "alive"),
+    "outgoing_magnitude": Entry("smallest mean |outgoing weight|", "Han et al. 2015", "alive"),
+    "path_norm": Entry(
+        "smallest product of incoming and outgoing norm", "Neyshabur et al. 2015", "alive"
+    ),
+    "activation": Entry("smallest mean |activation|", "Molchanov et al. 2017", "alive"),
+    "activation_frequency": Entry("least often active", "mirror of the paper's growth", "alive"),
+    "zero_share": Entry("largest share of zero activations", "Hu et al. 2016 (APoZ)", "alive"),
+    "contribution": Entry(
+        "smallest running contribution",
+        "Dohare et al. 2024 (continual backprop), equation 1",
+        "alive",
+        {
+            "kind": Name("contribution", ("contribution", "adaptable_contribution")),
+            "decay": Number(0.99, 0.0, 0.999999),
+        },
+        trunk=False,
+    ),
+    "taylor": Entry("smallest mean |dL/dm| of single images", "Molchanov et al. 2017", "alive"),
+    "gradient": Entry("smallest mean |dL/dz|", "Lillo & Cheney 2026, section 5", "alive"),
+    "snip": Entry(
+        "smallest |dL/dm|, m the mask", "Lee et al. 2019, at the level of units", "alive"
+    ),
+    "fisher": Entry("smallest mean (h dL/dh)^2 / 2", "Theis et al. 2018", "alive"),
+    "hessian": Entry(
+        "smallest sum of w^2 d2L/dw2 / 2 over the unit's weights",
+        "LeCun et al. 1990 (OBD), diagonal by Hutchinson's estimator",
+        "alive",
+        {"probes": Number(16, 1, 1024)},
+        trunk=False,
+    ),
+    "redundancy": Entry(
+        "most correlated with a stronger alive unit", "after Srinivas & Babu 2015", "alive"
+    ),
 }
 
 INSERTION = {
-    "late_init": Entry(
-        "the slot's initial weights, revealed late", "Lillo & Cheney 2026, section 3", "masked"
+    "late_init": Entry("the slot's initial weights, revealed late", _PAPER, "masked"),
+    "fresh": Entry(
+        "a new draw",
+        "He et al. 2015",
+        "both",
+        {
+            "fan_in": Name("full", ("full", "active")),
+            "gain": Name("torch_default", ("torch_default", "kaiming_relu")),
+        },
+    ),
+    "small": Entry(
+        "the slot's initial weights, made small", "control", "masked", {"scale": Number(0.1, 0, 1)}
+    ),
+    "zero_out": Entry(
+        "a new draw into the unit, zeros out of it",
+        "Dohare et al. 2024; Sokar et al. 2023 (ReDo)",
+        "both",
+        {
+            "fan_in": Name("full", ("full", "active")),
+            "gain": Name("torch_default", ("torch_default", "kaiming_relu")),
+        },
+    ),
+    "zero_in": Entry(
+        "zeros into the unit, its initial weights out of it",
+        "Evci et al. 2022, section 3, without the choice of directions",
+        "both",
+        {"bias": Number(1e-3, 1e-6, 1.0)},
+        trunk=False,
+    ),
+    "gradmax": Entry(
+        "zeros into the unit; out of it the directions of largest gradient",
+        "Evci et al. 2022 (GradMax), equation 11",
+        "both",
+        {"scale": Number(0.5, 0.0, 100.0), "bias": Number(1e-3, 1e-6, 1.0)},
+        trunk=False,
+    ),
+    "tiny": Entry(
+        "the directions that lower the loss most at first order",
+        "Verbockhaven et al. 2024 (TINY), proposition 3.2",
+        "both",
+        {
+            "scale": Number(0.5, 0.0, 100.0),
+            "threshold": Number(1e-6, 1e-12, 1.0),
+            "projection": Name("residual", ("residual", "none")),
+        },
+        trunk=False,
+    ),
+    "net2wider": Entry(
+        "a copy of an alive unit; both share its outgoing weights",
+        "Chen et al. 2016 (Net2Net)",
+        "alive",
+        {"noise": Number(1e-3, 0.0, 1.0), "donor": Name("random", ("random", "most_active"))},
+    ),
+    "paired_cancel": Entry(
+        "equal pairs whose outgoing weights cancel", "Yuan et al. 2023, section 3.1", "masked"
+    ),
+    "variance_transfer": Entry(
+        "a new draw with the variance of the grown layer; alive units are scaled down",
+        "Yuan et al. 2023, section 3.2",
+        "both",
+    ),
+    "statistics_matched": Entry(
+        "uniform, with the standard deviation of the alive units' weights",
+        "gromo, copy_uniform",
+        "alive",
+    ),
+    "norm_matched": Entry(
+        "the slot's initial weights, scaled to the alive units' mean norms",
+        "control for small outgoing weights",
+        "both",
+        {"sides": Name("both", ("both", "in", "out"))},
+    ),
+    "gradient_matched": Entry(
+        "the slot's initial weights, outgoing scaled so that the gradient equals the alive units'",
+        "direct test of starvation",
+        "both",
+    ),
+    "orthogonal": Entry(
+        "orthogonal to the alive units' incoming weights, norms matched",
+        "after Maile et al. 2022 (NORTH)",
+        "both",
+    ),
+}
+
+GATE = {
+    "none": Entry("at full strength from birth", _PAPER, "alive"),
+    "linear": Entry(
+        "fades in linearly", "soft insertion", "alive", {"steps": Number(391, 1, 10**9)}
+    ),
+    "cosine": Entry(
+        "fades in along a half cosine", "soft insertion", "alive", {"steps": Number(391, 1, 10**9)}
+    ),
+}
+
+OPTIMIZER_STATE = {
+    "zero_step": Entry("moments and step count 0", "Dohare et al. 2024 (AdamGnT)", "alive"),
+    "stale": Entry("left as they are in the slot, old step count", "masked backbone", "both"),
+    "zero": Entry("moments 0, old step count", "common default", "alive"),
+    "mean_incumbent": Entry(
+        "mean of the alive units' moments",
+        "control for a cold start",
+        "alive",
+    ),
+    "donor": Entry(
+        "moments and count of the alive unit with the nearest mean activation",
+        "Lillo & Cheney 2026, section 5 (moment transplant)",
+        "both",
+        {"moments": Name("both", ("both", "first", "second"))},
+    ),
+    "rms_only": Entry(
+        "second moment as the alive units' mean, first moment 0", "control for the scale", "alive"
+    ),
+    "global_reset": Entry("everybody's moments and counts 0", "control", "both"),
+    "warm_probe": Entry(
+        "moments gathered on batches before the first step",
+        "after Fahlman & Lebiere 1990",
+        "alive",
+        {"batches": Number(10, 1, 1000)},
+    ),
+}
+
+_WINDOW = Number(1955, 1, 10**9)
+
+TRAINABILITY = {
+    "none": Entry("everybody alike", _PAPER, "alive"),
+    "two_speed": Entry(
+        "newborn updates scaled up for a while",
+        "Lillo & Cheney 2026, section 5 (Two-Speed)",
+        "alive",
+        {
+            "factor": Number(5.0, 0.0, 1000.0),
+            "steps": _WINDOW,
+            "sides": Name("both", ("both", "in", "out")),
+            "decay": Name("hard", ("hard", "linear", "exponential")),
+        },
+    ),
+    "gradient_normalisation": Entry(
+        "newborn gradients scaled to the alive units' root mean square",
+        "direct cure of starvation under SGD",
+        "alive",
+        {"steps": _WINDOW, "clamp": Number(10.0, 1.0, 1e6)},
+    ),
+    "freeze_incumbents": Entry(
+        "only newborns learn for a while",
+        "after Fahlman & Lebiere 1990",
+        "alive",
+        {"steps": Number(100, 1, 10**9)},
+    ),
+    "warm_up": Entry(
+        "newborn updates ramp up from a fraction",
+        "the opposite of two_speed",
+        "alive",
+        {"start": Number(0.0, 0.0, 1.0), "steps": Number(391, 1, 10**9)},
+    ),
+    "local_schedule": Entry(
+        "every newborn has a cosine of its own, from its birth",
+        "control for the learning rate at birth",
+        "alive",
+        {"steps": _WINDOW, "limit": Number(100.0, 1.0, 1e6)},
+    ),
+    "unit_clipping": Entry(
+        "each unit's gradient clipped to a share of its weights' norm",
+        "Brock et al. 2021 (AGC)",
+        "alive",
+        {"share": Number(0.01, 1e-6, 100.0)},
+    ),
+}
+
+ACTIVATION = {
+    "relu": Entry("ReLU", _PAPER, "both"),
+    "leaky_relu": Entry("leaky ReLU", "Maas et al. 2013", "both", {"slope": Number(0.01, 0, 1)}),
+    "gelu": Entry("GELU", "Hendrycks & Gimpel 2016", "both"),
+    "crelu": Entry("CReLU", "Shang et al. 2016; Abbas et al. 2023", "both"),
+    "smooth_leaky": Entry(
+        "smooth leaky ReLU",
+        "Lillo & Cheney 2026 (ICLR), a x + (1 - a) x sigmoid(c x / p)",
+        "both",
+        {"slope": Number(0.3, -10.0, 10.0), "c": Number(3.0, 0.0, 100.0),
+         "p": Number(5.0, 1e-3, 100.0)},
+    ),
+    "random_smooth_leaky": Entry(
+        "smooth leaky ReLU with a random slope",
+        "Lillo & Cheney 2026, section 5 and table 13 (CIFAR)",
+        "both",
+        {"c": Number(3.0, 0.0, 100.0), "p": Number(5.0, 1e-3, 100.0),
+         "lower": Number(0.125, -10.0, 10.0), "upper": Number(0.333, -10.0, 10.0)},
+    ),
+}  # fmt: skip
+
+TURNOVER = {
+    "fraction": Entry(
+        "a share of the units at every event",
+        "Mocanu et al. 2018 (SET); Evci et al. 2020 (RigL), at the level of units",
+        "both",
+        {"share": Number(0.1, 0.0, 1.0), "slots": Name("same", ("same", "other"))},
+    ),
+    "continual_backprop": Entry(
+        "a small share of the mature units at every step",
+        "Dohare et al. 2024, algorithm 1",
+        "alive",
+        {"rate": Number(1e-4, 0.0, 1.0), "transfer": Name("off", ("off", "on"))},
+    ),
+    "redo": Entry(
+        "the dormant units at every event",
+        "Sokar et al. 2023 (ReDo)",
+        "alive",
+        {"tau": Number(0.025, 0.0, 1.0)},
     ),
 }
 

@@ -4,6 +4,7 @@ A checkpoint is one safetensors file whose name ends in the hash of its content.
 kept, so that a damaged one falls back to the one before.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import torch
 
 from plasticity import files
 from plasticity.network import Weights
-from plasticity.state import State
+from plasticity.state import State, Units
 
 KEPT = 2
 
@@ -42,9 +43,8 @@ def pack(state: State, metadata: Mapping[str, str]) -> bytes:
         for part in ("filters", "filter_bias", "incoming", "bias"):
             for layer, tensor in enumerate(getattr(weights, part)):
                 named[f"{kind}.{part}.{layer}"] = tensor
-    for part in ("alive", "age", "unit_step"):
-        for layer, tensor in enumerate(getattr(state, part)):
-            named[f"{part}.{layer}"] = tensor
+    for layer, units in enumerate(state.units):
+        named |= {f"units.{layer}.{name}": tensor for name, tensor in vars(units).items()}
     named |= {"shared_step": state.shared_step, "diverged": state.diverged}
     return safetensors.torch.save(
         {name: tensor.cpu().contiguous() for name, tensor in named.items()}, dict(metadata)
@@ -63,13 +63,15 @@ def unpack(content: bytes, device: torch.device) -> tuple[State, dict[str, str]]
         parts = ("filters", "filter_bias", "incoming", "bias")
         return Weights(*(layers(f"{kind}.{part}") for part in parts))
 
+    fields = [field.name for field in dataclasses.fields(Units)]
     moments = sum(f"moment{index}.bias.0" in named for index in range(2))
     state = State(
         weights=weights("weights"),
         moments=tuple(weights(f"moment{index}") for index in range(moments)),
-        alive=layers("alive"),
-        age=layers("age"),
-        unit_step=layers("unit_step"),
+        units=tuple(
+            Units(**{name: named[f"units.{layer}.{name}"] for name in fields})
+            for layer in range(sum(name.endswith(".alive") for name in named))
+        ),
         shared_step=named["shared_step"],
         diverged=named["diverged"],
     )

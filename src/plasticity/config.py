@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -82,6 +83,72 @@ class _Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Choice(_Section):
+    """A rule of the catalogue with all its options."""
+
+    rule: str
+    options: dict[str, float | int | str]
+
+
+def _rule_of(table: Mapping[str, catalogue.Entry]) -> Callable[[Any], Choice]:
+    """Return the function that reads ``name`` or ``{rule: name, option: value}``."""
+    known = _one_of(table)
+
+    def read(value: Any) -> Choice:
+        if isinstance(value, Choice):
+            return value
+        if isinstance(value, str):
+            return Choice(rule=known(value), options=_defaults(table[value]))
+        if not isinstance(value, dict) or not isinstance(value.get("rule"), str):
+            raise ValueError(
+                f"got {value!r}, expected a name or {{rule: name, option: value}} "
+                f"(allowed: {', '.join(table)})"
+            )
+        entry = table[known(value["rule"])]
+        given = {key: setting for key, setting in value.items() if key != "rule"}
+        wrong = [
+            f"{key}: unknown option{_nearest(str(key), entry.options)} "
+            f"(allowed: {', '.join(entry.options) or 'none'})"
+            for key in given
+            if key not in entry.options
+        ]
+        wrong += [
+            f"{key}: got {setting!r}, expected {_expected(entry.options[key])}"
+            for key, setting in given.items()
+            if key in entry.options and not _fits(setting, entry.options[key])
+        ]
+        if wrong:
+            raise ValueError(f"{value['rule']}: " + "; ".join(wrong))
+        chosen = {key: _typed(entry.options[key], setting) for key, setting in given.items()}
+        return Choice(rule=value["rule"], options=_defaults(entry) | chosen)
+
+    return read
+
+
+def _defaults(entry: catalogue.Entry) -> dict[str, float | int | str]:
+    return {name: option.default for name, option in entry.options.items()}
+
+
+def _fits(value: Any, option: catalogue.Option) -> bool:
+    if isinstance(option, catalogue.Name):
+        return value in option.allowed
+    integer = type(option.default) is int
+    numeric = type(value) is int or (type(value) is float and not integer)
+    return numeric and math.isfinite(value) and option.low <= value <= option.high
+
+
+def _expected(option: catalogue.Option) -> str:
+    if isinstance(option, catalogue.Name):
+        return f"one of {', '.join(option.allowed)}"
+    kind = "an integer" if type(option.default) is int else "a number"
+    return f"{kind} from {option.low:g} to {option.high:g}"
+
+
+def _typed(option: catalogue.Option, value: Any) -> float | int | str:
+    wants_float = isinstance(option, catalogue.Number) and type(option.default) is float
+    return float(value) if wants_float else value
+
+
 class Data(_Section):
     """What ``prepare`` puts aside."""
 
@@ -111,20 +178,35 @@ class Edit(_Section):
     count_rule: Literal["ceil_remaining", "linear"]
     cycle_index: Annotated[int, Field(ge=0, le=1)]
     static_mask: Literal["uniform", "random"]
+    layers: Literal["head", "all"]
+    """``head``: hidden layers; ``all``: the trunk's channels too."""
+    maturity: Annotated[int, Field(ge=0)]
+    """Steps before a unit can be removed."""
+    peak: Fraction
+    """op=grow_then_prune: share of every layer that it grows to first."""
+    trough: Fraction
+    """op=prune_then_grow: share of every layer that it prunes to first."""
+    at_epoch: Annotated[int, Field(ge=0)]
+    """op=single_event: the epoch before which it grows."""
+    turnover: Annotated[Choice, BeforeValidator(_rule_of(catalogue.TURNOVER))]
 
 
 class Selection(_Section):
     """Which units an event takes."""
 
-    grow: Annotated[str, AfterValidator(_one_of(catalogue.GROW_SELECTION))]
-    prune: Annotated[str, AfterValidator(_one_of(catalogue.PRUNE_SELECTION))]
+    grow: Annotated[Choice, BeforeValidator(_rule_of(catalogue.GROW_SELECTION))]
+    prune: Annotated[Choice, BeforeValidator(_rule_of(catalogue.PRUNE_SELECTION))]
 
 
 class Intervention(_Section):
-    """The rules of an edit."""
+    """The rules of an edit and of what follows it, each with its options."""
 
     selection: Selection
-    insertion: Annotated[str, AfterValidator(_one_of(catalogue.INSERTION))]
+    insertion: Annotated[Choice, BeforeValidator(_rule_of(catalogue.INSERTION))]
+    gate: Annotated[Choice, BeforeValidator(_rule_of(catalogue.GATE))]
+    optimizer_state: Annotated[Choice, BeforeValidator(_rule_of(catalogue.OPTIMIZER_STATE))]
+    trainability: Annotated[Choice, BeforeValidator(_rule_of(catalogue.TRAINABILITY))]
+    activation: Annotated[Choice, BeforeValidator(_rule_of(catalogue.ACTIVATION))]
 
 
 class Train(_Section):
@@ -144,8 +226,10 @@ class Train(_Section):
 
 
 class Measure(_Section):
-    """What the probes look at."""
+    """What the probes look at, and whether they look."""
 
+    enabled: bool
+    """False: no probes but those that rules need; trained weights are the same."""
     probe_images: Count
     activation_threshold: Annotated[float, Field(ge=0)]
 
@@ -348,7 +432,7 @@ def _impossible_combinations(params: Params) -> list[str]:
     """Return what is wrong with values that are each allowed but make no sense together."""
     edit, network, train = params.edit, params.network, params.train
     total_steps = params.continual.tasks * params.continual.steps
-    rules: tuple[tuple[bool, str], ...] = (
+    rules: list[tuple[bool, str]] = [
         (
             network.kind == "mlp" and bool(network.trunk),
             f"network.trunk: got {list(network.trunk)}, but an mlp has no trunk; expected []",
@@ -400,6 +484,7 @@ def _impossible_combinations(params: Params) -> list[str]:
             f"train.augment: crop_flip mirrors images, which changes what {params.dataset} "
             "shows; use none",
         ),
+        *_impossible_rules(params),
         (
             edit.cycles * params.continual.edit_every > total_steps
             and bool(params.continual.streams),
@@ -407,5 +492,89 @@ def _impossible_combinations(params: Params) -> list[str]:
             f"steps do not fit in {params.continual.tasks} tasks of {params.continual.steps} "
             f"steps ({total_steps})",
         ),
-    )
+    ]
     return [message for wrong, message in rules if wrong]
+
+
+REMOVING = ("prune", "turnover", "grow_then_prune", "prune_then_grow")
+ADDING = ("grow", "turnover", "grow_then_prune", "prune_then_grow", "single_event", "late_reveal")
+
+
+def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with rules that do not go together."""
+    edit, chosen, train = params.edit, params.intervention, params.train
+    stateless = train.optimizer == "sgd" and train.momentum == 0
+    state, trunk = chosen.optimizer_state.rule, edit.layers == "all"
+    used = (
+        ("selection.grow", catalogue.GROW_SELECTION, chosen.selection.grow),
+        ("selection.prune", catalogue.PRUNE_SELECTION, chosen.selection.prune),
+        ("insertion", catalogue.INSERTION, chosen.insertion),
+    )
+    return [
+        (
+            stateless and state != "zero_step",
+            f"intervention.optimizer_state: '{state}' handles moments, but sgd without momentum "
+            "has none; use adam or train.momentum, or zero_step",
+        ),
+        (
+            train.optimizer == "sgd" and state == "rms_only",
+            "intervention.optimizer_state: 'rms_only' needs adam's second moment",
+        ),
+        (
+            trunk and params.network.kind == "mlp",
+            "edit.layers: 'all' adds the trunk's channels, but an mlp has no trunk; use head",
+        ),
+        (
+            trunk and edit.allocation != "neutral",
+            f"edit.allocation: '{edit.allocation}' is defined for hidden layers alone; use neutral "
+            "with edit.layers: all",
+        ),
+        *(
+            (
+                trunk and not table[choice.rule].trunk,
+                f"intervention.{name}: '{choice.rule}' is not defined for channels of a "
+                "convolution; use another or edit.layers: head",
+            )
+            for name, table, choice in used
+        ),
+        *(
+            (
+                chosen.activation.rule == "crelu" and not table[choice.rule].trunk,
+                f"intervention.{name}: '{choice.rule}' needs one outgoing weight per pair of "
+                "units; crelu has two",
+            )
+            for name, table, choice in used
+        ),
+        (
+            params.op == "late_reveal" and chosen.trainability.rule != "none",
+            "intervention.trainability: op=late_reveal decides itself who learns; use none",
+        ),
+        (
+            params.op == "late_reveal" and chosen.insertion.rule != "late_init",
+            "intervention.insertion: op=late_reveal has its units from the start; use late_init",
+        ),
+        (
+            params.op in ("late_reveal", "single_event", "grow_then_prune", "prune_then_grow")
+            and params.compactness < edit.seed_fraction,
+            f"compactness: got {params.compactness}, but {params.op} starts from "
+            f"edit.seed_fraction ({edit.seed_fraction}) and cannot end below it",
+        ),
+        (
+            params.op == "grow_then_prune" and edit.peak < params.compactness,
+            f"edit.peak: got {edit.peak}, expected at least compactness ({params.compactness})",
+        ),
+        (
+            params.op == "prune_then_grow" and edit.trough > params.compactness,
+            f"edit.trough: got {edit.trough}, expected at most compactness ({params.compactness})",
+        ),
+        (
+            params.op == "single_event" and edit.at_epoch >= train.epochs,
+            f"edit.at_epoch: got {edit.at_epoch}, expected less than train.epochs ({train.epochs})",
+        ),
+        (
+            chosen.selection.prune.rule == "contribution"
+            and params.op in REMOVING
+            and chosen.activation.rule == "crelu",
+            "intervention.selection.prune: 'contribution' is not defined for crelu",
+        ),
+    ]

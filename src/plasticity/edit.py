@@ -1,51 +1,73 @@
 """One edit event, atomically: the only code that changes structure.
 
-Everything is read from the state before the event; the state after it is new. The counts achieved
-equal the counts requested, or the run fails.
+Everything is read from the state before the event; the state after it is new. The order is: view,
+utility, choice, weights of the removed, weights of the newborn, moments, ages. The counts achieved
+equal the counts requested, or the run fails. A masked slot always holds its initial weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from plasticity import rng
-from plasticity.errors import CheckError
-from plasticity.network import Weights
-from plasticity.probe import UnitStatistics
-from plasticity.rules import insertion, selection
+from plasticity import probe, rng
+from plasticity.config import Choice
+from plasticity.errors import CheckError, ConfigError
+from plasticity.network import Activation, Weights
+from plasticity.optim import Optimizer
+from plasticity.probe import Measurement
+from plasticity.rules import insertion, optimizer_state, selection
+from plasticity.rules.view import LayerView
 from plasticity.schedule import Event
-from plasticity.state import State
+from plasticity.state import State, Units
+from plasticity.units import Slots, input_mask, output_mask, slots_of, with_slots
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The names of the rules that an event uses, from the catalogue."""
+    """The rules that an event uses, each a name of the catalogue with its options."""
 
-    grow: str
-    prune: str
-    insertion: str
+    grow: Choice
+    prune: Choice
+    insertion: Choice
+    optimizer_state: Choice
+    maturity: int = 0
+    """Units younger than this, in steps, cannot be removed."""
+    transfer: bool = False
+    """Whether a removed unit's mean activation goes into the biases it fed."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an event needs besides the state."""
+
+    rules: Rules
+    initial: Weights
+    """At step 0, full capacity."""
+    seeds: tuple[int, ...]
+    """The S replicates, for random draws."""
+    optimizer: Optimizer
+    activation: Activation
+    """As in evaluation."""
+    batch: tuple[Tensor, Tensor]
+    """Of the probe."""
+    threshold: float
 
 
 @dataclass(frozen=True)
 class Record:
-    """What an event did, per hidden layer."""
+    """What an event did, for each layer of units."""
 
     born: tuple[Tensor, ...]
     """(S, H) bool."""
     removed: tuple[Tensor, ...]
-    """(S, H) bool."""
+    """(S, H) bool; a unit that was replaced in its place is in both."""
 
 
 def apply_event(
-    state: State,
-    event: Event,
-    statistics: UnitStatistics,
-    rules: Rules,
-    initial: Weights,
-    seeds: Sequence[int],
+    state: State, event: Event, measurement: Measurement, context: Context
 ) -> tuple[State, Record]:
     """Return the state after an event, and what it did.
 
@@ -54,70 +76,168 @@ def apply_event(
     state
         S networks before the event.
     event
-        Counts for each hidden layer.
-    statistics
-        Of all slots, before the event.
-    rules
-        Names of the rules.
-    initial
-        Weights at step 0, full capacity.
-    seeds
-        The S replicates, for random draws.
+        Counts for each layer of units.
+    measurement
+        Of all slots on the probe, before the event.
+    context
+        Rules, initial weights, seeds and what rules may ask for.
 
     Raises
     ------
     CheckError
         When a layer cannot give as many units as the event asks for.
+    ConfigError
+        When an insertion rule cannot make what it is asked for, with the reason.
     """
-    born, removed, alive_after = [], [], []
-    for layer, alive in enumerate(state.alive):
-        draws = [rng.stream(seed, "edit", event.index, layer) for seed in seeds]
-        view = _view(state, statistics, layer)
-        leaving = _pick(-selection.PRUNE[rules.prune](view, draws), alive, event.remove[layer])
-        coming = _pick(selection.GROW[rules.grow](view, draws), ~alive, event.add[layer])
+    views = _Views(state, measurement, context)
+    removed, born = [], []
+    for layer, units in enumerate(state.units):
+        index = stream_index(layer, len(state.weights.filters))
+        draws = [rng.stream(seed, "edit", event.index, index) for seed in context.seeds]
+        leaving = _leaving(views, event, layer, units, draws)
         removed.append(leaving)
-        born.append(coming)
-        alive_after.append((alive & ~leaving) | coming)
-    weights = state.weights
-    if any(event.add):
-        weights = insertion.TABLE[rules.insertion](weights, initial)
-    zeroed = [
-        (age.masked_fill(new, 0), step.masked_fill(new, 0))
-        for age, step, new in zip(state.age, state.unit_step, born, strict=True)
-    ]
+        born.append(_coming(views, event, layer, units, leaving, draws))
+    record = Record(tuple(born), tuple(removed))
+    weights = _without(state, record, measurement, context)
+    alive = tuple(
+        (units.alive & ~leaving) | coming
+        for units, leaving, coming in zip(state.units, removed, born, strict=True)
+    )
+    if not event.wakes:
+        weights = _inserted(weights, views, record, alive, event, context)
+    activity = tuple(
+        torch.zeros_like(units.utility) if part is None else part.hidden.mean(1)
+        for units, part in zip(state.units, measurement.signals, strict=True)
+    )
     after = replace(
         state,
         weights=weights,
-        alive=tuple(alive_after),
-        age=tuple(age for age, _ in zeroed),
-        unit_step=tuple(step for _, step in zeroed),
+        units=tuple(
+            _aged(units, mask, coming, event.index)
+            for units, mask, coming in zip(state.units, alive, born, strict=True)
+        ),
     )
-    if event.rewind:
-        after = _rewound(after, initial)
-    return after, Record(tuple(born), tuple(removed))
-
-
-def _view(state: State, statistics: UnitStatistics, layer: int) -> selection.LayerView:
-    incoming = state.weights.incoming[layer]
-    if layer == 0:
-        alive_inputs = torch.ones(
-            (incoming.shape[0], incoming.shape[2]), dtype=torch.bool, device=incoming.device
+    if any(bool(coming.any()) for coming in born):
+        rule = context.rules.optimizer_state
+        births = optimizer_state.Births(
+            record.born, activity, context.optimizer, _gradients_of(context)
         )
-    else:
-        alive_inputs = state.alive[layer - 1]
-    return selection.LayerView(
-        incoming=incoming,
-        alive=state.alive[layer],
-        alive_inputs=alive_inputs,
-        activation_rate=statistics.activation_rate[layer],
-        gradient=statistics.gradient[layer],
-    )
+        after = optimizer_state.TABLE[rule.rule](after, births, rule.options)
+    if event.rewind:
+        after = _rewound(after, context.initial)
+    return after, record
+
+
+class _Views:
+    """The layer views of one state, made when a rule needs them."""
+
+    def __init__(self, state: State, measurement: Measurement, context: Context) -> None:
+        self._state, self._measurement, self._context = state, measurement, context
+        self._gradients: tuple[Weights, Weights] | None = None
+        self._curvature: Weights | None = None
+
+    def of(self, layer: int) -> LayerView:
+        """Return what rules may know of a layer."""
+        state, measured, context = self._state, self._measurement, self._context
+        if self._gradients is None:
+            self._gradients = probe.as_if_alive_gradients(state, measured, context.activation)
+        signals = measured.signals[layer]
+        assert signals is not None, "the trunk is edited but was not measured"
+        depth = len(state.weights.filters)
+        units = state.units[layer]
+        slots = slots_of(state.weights, layer)
+        dense = layer >= depth and slots.next_bias is not None
+        tidy = torch.nan_to_num if bool((state.diverged >= 0).any()) else _same
+        inputs = measured.trace.inputs[layer - depth] if layer >= depth else None
+        error = measured.flow.error[layer - depth + 1] if dense else None
+        return LayerView(
+            incoming=tidy(slots.incoming),
+            bias=tidy(slots.bias),
+            outgoing=tidy(slots.outgoing),
+            alive=units.alive,
+            input_alive=input_mask(state.weights, state.alive, layer),
+            output_alive=output_mask(state.weights, state.alive, layer),
+            age=units.age,
+            utility=tidy(_corrected(units, context.rules.prune)),
+            hidden=tidy(signals.hidden),
+            derivative=tidy(signals.derivative),
+            flow=tidy(signals.flow),
+            inputs=None if inputs is None else tidy(inputs),
+            error=None if error is None else tidy(error),
+            incoming_gradient=tidy(slots_of(self._gradients[0], layer).incoming),
+            outgoing_gradient=tidy(slots_of(self._gradients[1], layer).outgoing),
+            curvature=self._curvature_of(layer),
+            num_images=measured.loss.shape[1],
+            threshold=context.threshold,
+            value_at=lambda z: context.activation.value(z.clone(), None, z.dim() - 1),
+        )
+
+    def _curvature_of(self, layer: int) -> Tensor | None:
+        rule = self._context.rules.prune
+        if rule.rule != "hessian":
+            return None
+        if self._curvature is None:
+            self._curvature = probe.weighted_curvature(
+                self._state,
+                *self._context.batch,
+                self._context.activation,
+                int(rule.options["probes"]),
+                self._context.seeds,
+            )
+        parts = slots_of(self._curvature, layer)
+        total: Tensor = parts.incoming.sum(2) + parts.bias + parts.outgoing.sum(2)
+        return total
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _corrected(units: Units, rule: Choice) -> Tensor:
+    """Return the running utility, corrected for its start at 0 (Dohare et al. 2024)."""
+    decay = float(rule.options.get("decay", 0.0))
+    return units.utility / (1 - decay ** units.age.clamp(min=1).double()).to(units.utility.dtype)
+
+
+def _leaving(
+    views: _Views, event: Event, layer: int, units: Units, draws: Sequence[np.random.Generator]
+) -> Tensor:
+    rules = views._context.rules
+    mature = units.alive & (units.age >= rules.maturity)
+    if event.tau is not None:
+        view = views.of(layer)
+        mean = view.hidden.abs().mean(1)
+        mean = torch.where(units.alive, mean, 0)
+        share = mean * units.alive.sum(1, keepdim=True) / mean.sum(1, keepdim=True)
+        return mature & (share <= event.tau)
+    if event.remove[layer] == 0:
+        return torch.zeros_like(units.alive)
+    utility = selection.PRUNE[rules.prune.rule](views.of(layer), draws, rules.prune.options)
+    return _pick(-utility, mature, event.remove[layer])
+
+
+def _coming(
+    views: _Views,
+    event: Event,
+    layer: int,
+    units: Units,
+    leaving: Tensor,
+    draws: Sequence[np.random.Generator],
+) -> Tensor:
+    if event.same_slots or event.tau is not None:
+        return leaving
+    if event.add[layer] == 0:
+        return torch.zeros_like(units.alive)
+    rule = views._context.rules.grow
+    utility = selection.GROW[rule.rule](views.of(layer), draws, rule.options)
+    candidates = units.asleep if event.wakes else ~units.alive
+    return _pick(utility, candidates, event.add[layer])
 
 
 def _pick(utility: Tensor, eligible: Tensor, count: int) -> Tensor:
     """Return (S, H) bool: the ``count`` eligible units of highest utility, ties by slot.
 
-    A diverged seed's utilities are not finite; its units are taken by slot, so that every seed
+    A diverged seed's utilities may not be finite; its units are taken by slot, so that every seed
     keeps the same counts.
     """
     available = int(eligible.sum(1).min())
@@ -131,15 +251,101 @@ def _pick(utility: Tensor, eligible: Tensor, count: int) -> Tensor:
     return torch.zeros_like(eligible).scatter_(1, order, value=True)
 
 
+def _without(state: State, record: Record, measurement: Measurement, context: Context) -> Weights:
+    """Return the weights with the removed units' slots at their initial values."""
+    weights = state.weights
+    for layer, leaving in enumerate(record.removed):
+        if not bool(leaving.any()):
+            continue
+        now, start = slots_of(weights, layer), slots_of(context.initial, layer)
+        wide, next_bias = leaving[:, :, None], now.next_bias
+        if context.rules.transfer and next_bias is not None:
+            signals = measurement.signals[layer]
+            assert signals is not None
+            mean = torch.where(leaving, signals.hidden.mean(1), 0)
+            moved = torch.einsum("sh,shg->sg", mean, now.outgoing)
+            kept = output_mask(weights, state.alive, layer)
+            next_bias = next_bias + torch.where(kept, moved, 0)
+        slots = Slots(
+            torch.where(wide, start.incoming, now.incoming),
+            torch.where(leaving, start.bias, now.bias),
+            torch.where(wide, start.outgoing, now.outgoing),
+            next_bias,
+        )
+        weights = with_slots(weights, layer, slots)
+    return weights
+
+
+def _inserted(
+    weights: Weights,
+    views: _Views,
+    record: Record,
+    alive: tuple[Tensor, ...],
+    event: Event,
+    context: Context,
+) -> Weights:
+    """Return the weights with newborns in place, layer by layer from input to output."""
+    rule = context.rules.insertion
+    incumbent = tuple(mask & ~born for mask, born in zip(alive, record.born, strict=True))
+    for layer, born in enumerate(record.born):
+        if not bool(born.any()):
+            continue
+        index = stream_index(layer, len(weights.filters))
+        draws = [rng.stream(seed, "edit", event.index, index, 1) for seed in context.seeds]
+        current = slots_of(weights, layer)
+        view = replace(
+            views.of(layer),
+            incoming=current.incoming,
+            bias=current.bias,
+            outgoing=current.outgoing,
+            alive=incumbent[layer],
+            input_alive=input_mask(weights, alive, layer),
+            output_alive=output_mask(weights, incumbent, layer),
+        )
+        start = slots_of(context.initial, layer)
+        try:
+            made = insertion.TABLE[rule.rule](view, current, born, start, draws, rule.options)
+        except ValueError as error:
+            raise ConfigError(
+                f"intervention.insertion: {rule.rule}, layer {layer}, event {event.index}: {error}"
+            ) from error
+        weights = with_slots(weights, layer, made)
+    return weights
+
+
+def _aged(units: Units, alive: Tensor, born: Tensor, event: int) -> Units:
+    return replace(
+        units,
+        alive=alive,
+        age=units.age.masked_fill(born, 0),
+        cohort=units.cohort.masked_fill(born, event),
+        asleep=units.asleep & ~born,
+        utility=units.utility.masked_fill(born, 0),
+        activity=units.activity.masked_fill(born, 0),
+    )
+
+
+def _gradients_of(context: Context) -> Callable[[State, int], list[Weights]]:
+    return lambda state, count: probe.gradients(state, *context.batch, context.activation, count)
+
+
 def _rewound(state: State, initial: Weights) -> State:
     """Return the state with its initial weights and no moments; ages go on."""
     return replace(
         state,
         weights=initial.map(torch.clone),
         moments=tuple(moment.map(torch.zeros_like) for moment in state.moments),
-        unit_step=tuple(torch.zeros_like(step) for step in state.unit_step),
+        units=tuple(replace(units, step=torch.zeros_like(units.step)) for units in state.units),
         shared_step=torch.zeros_like(state.shared_step),
     )
+
+
+def stream_index(layer: int, depth: int) -> int:
+    """Return a layer's index in random streams: hidden layers from 0, convolutions from 100.
+
+    So the draws of a hidden layer do not depend on whether there is a trunk.
+    """
+    return layer - depth if layer >= depth else 100 + layer
 
 
 def random_mask(seeds: Sequence[int], purpose: str, capacity: int, layer: int, k: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,8 +16,11 @@ from plasticity.data import Dataset
 from plasticity.errors import CheckError
 from plasticity.network import forward
 from plasticity.results import read_state
+from plasticity.rules import gate
+from plasticity.rules.activation import TABLE as ACTIVATIONS
 from plasticity.state import State
 from plasticity.tables import Row, write_table
+from plasticity.units import Slots, slots_of, with_slots
 
 TOLERANCE = 1e-5
 """Largest difference of a logit allowed, relative to the largest logit (float32)."""
@@ -33,25 +37,26 @@ def extract_all(params: Params, dataset: Dataset, folder: Path) -> dict[str, obj
         When a subnetwork has other units than asked for, or other logits than its masked network.
     """
     backbone = recipe.architecture(params, dataset)
-    requested = measures.units_text(recipe.targets(params, backbone))
+    requested = measures.units_text(_counted(recipe.targets(params, backbone), params))
     rows: list[Row] = []
     latency: dict[str, float] = {}
     for seed in range(params.train.seeds):
-        state = read_state(seed)
+        masked = _Masked(read_state(seed), params)
         path = folder / files.subnetwork_path(seed).name
-        subnetwork.save(path, state, 0, backbone, dataset)
+        chosen = params.intervention.activation
+        subnetwork.save(path, _folded(masked), 0, backbone, dataset, chosen)
         extracted = subnetwork.load_subnetwork(path)
-        row = _compare(state, extracted, dataset) | {
+        row = _compare(masked, extracted, dataset) | {
             "seed": seed,
             "units_requested": requested,
             "full_parameters": measures.num_parameters(backbone),
             "full_forward_flops": measures.forward_flops(backbone),
         }
-        if int(state.diverged[0]) < 0:
+        if int(masked.state.diverged[0]) < 0:
             _check(row)
         rows.append(row)
         if not latency:
-            latency = _latency(state, extracted, dataset)
+            latency = _latency(masked, extracted, dataset)
     write_table("extract", "seeds", rows)
     first = rows[0]
     files.write_json(
@@ -70,13 +75,47 @@ def extract_all(params: Params, dataset: Dataset, folder: Path) -> dict[str, obj
     return {"latency_ms": latency}
 
 
-def _compare(state: State, extracted: subnetwork.Subnetwork, dataset: Dataset) -> dict[str, Any]:
+def _counted(units: tuple[int, ...], params: Params) -> tuple[int, ...]:
+    """Return the units of the layers that can be edited."""
+    return units if params.edit.layers == "all" else units[len(params.network.trunk) :]
+
+
+class _Masked:
+    """One seed's network at full capacity, as it ended training."""
+
+    def __init__(self, state: State, params: Params) -> None:
+        self.state, self.params = state, params
+        fade, chosen = params.intervention.gate, params.intervention.activation
+        self.strengths = gate.strengths(state.units, fade.rule, fade.options)
+        self._activation = ACTIVATIONS[chosen.rule](chosen.options)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits of standardised images."""
+        x = x if self.params.network.trunk else x.flatten(1)
+        dtype = self.state.weights.bias[0].dtype
+        pairs = zip(self.state.alive, self.strengths, strict=True)
+        scale = tuple((alive * strength).to(dtype) for alive, strength in pairs)
+        return forward(self.state.weights, x[None], self._activation, scale).logits[0]
+
+
+def _folded(masked: _Masked) -> State:
+    """Return the state with every unit's strength taken into its outgoing weights."""
+    weights = masked.state.weights
+    for layer, strength in enumerate(masked.strengths):
+        slots = slots_of(weights, layer)
+        outgoing = slots.outgoing * strength[:, :, None].to(slots.outgoing.dtype)
+        kept = Slots(slots.incoming, slots.bias, outgoing, slots.next_bias)
+        weights = with_slots(weights, layer, kept)
+    return replace(masked.state, weights=weights)
+
+
+def _compare(masked: _Masked, extracted: subnetwork.Subnetwork, dataset: Dataset) -> dict[str, Any]:
     """Return how far the logits of the masked and of the extracted network differ."""
     largest = difference = 0.0
     same = True
     for part in torch.split(dataset.test_images, 1000):
         x = extracted.standardise(part)
-        full = _masked_logits(state, extracted, x)
+        full = masked.logits(x)
         with torch.no_grad():
             small = extracted.module(x)
         largest = max(largest, float(full.abs().max()))
@@ -84,19 +123,13 @@ def _compare(state: State, extracted: subnetwork.Subnetwork, dataset: Dataset) -
         same = same and bool((full.argmax(1) == small.argmax(1)).all())
     alone = extracted.architecture
     return {
-        "units": measures.units_text(alone.widths),
+        "units": measures.units_text(_counted(alone.units, masked.params)),
         "parameters": sum(p.numel() for p in extracted.module.parameters()),
         "forward_flops": measures.forward_flops(alone),
         "max_difference": difference,
         "largest_logit": largest,
         "same_predictions": int(same),
     }
-
-
-def _masked_logits(state: State, extracted: subnetwork.Subnetwork, x: Tensor) -> Tensor:
-    """Return the logits of the full network with its masks, for standardised images."""
-    x = x if extracted.architecture.trunk else x.flatten(1)
-    return forward(state.weights, x[None], state.alive).logits[0]
 
 
 def _check(row: Row) -> None:
@@ -114,13 +147,15 @@ def _check(row: Row) -> None:
         )
 
 
-def _latency(state: State, extracted: subnetwork.Subnetwork, dataset: Dataset) -> dict[str, float]:
+def _latency(
+    masked: _Masked, extracted: subnetwork.Subnetwork, dataset: Dataset
+) -> dict[str, float]:
     """Return the median time of a forward pass, masked and extracted, per batch size."""
     result = {}
     for batch in LATENCY_BATCHES:
         x = extracted.standardise(dataset.test_images[:batch])
         calls: dict[str, Callable[[Tensor], Tensor]] = {
-            "masked": lambda x: _masked_logits(state, extracted, x),
+            "masked": masked.logits,
             "extracted": extracted.module,
         }
         for name, call in calls.items():

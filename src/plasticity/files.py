@@ -54,6 +54,16 @@ def subnetwork_path(seed: int) -> Path:
     return SUBNETWORKS / f"seed-{seed}"
 
 
+def study_path(study: str, experiment: str) -> Path:
+    """Return the folder of what a study keeps of one experiment."""
+    return REPORTS / "studies" / study / experiment
+
+
+def study_scratch(study: str) -> Path:
+    """Return the folder of a study's lock, logs and clones, where DVC and Git look for nothing."""
+    return Path(".dvc/tmp/studies") / study
+
+
 def data_root() -> Path:
     """Return the folder of raw data sets: ``PLASTICITY_DATA``, or a cache folder of the user."""
     if chosen := os.environ.get("PLASTICITY_DATA"):

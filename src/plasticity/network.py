@@ -8,7 +8,7 @@ without it on the alive units alone (``plasticity.state``) give the same logits 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -24,9 +24,9 @@ aten = torch.ops.aten
 class Architecture:
     """The shape of a network: an optional convolutional trunk, hidden layers, a classifier.
 
-    Each trunk layer is a 3 x 3 convolution (padding 1), ReLU and 2 x 2 max-pooling. The hidden
-    layers are fully connected with ReLU; they can be edited, trunk and classifier cannot
-    (Lillo & Cheney 2026, section 3).
+    Each trunk layer is a 3 x 3 convolution (padding 1), the activation and 2 x 2 max-pooling. The
+    hidden layers are fully connected. Channels and hidden units can be edited, the classifier
+    cannot; the paper edits hidden units alone (Lillo & Cheney 2026, section 3).
     """
 
     image: tuple[int, int, int]
@@ -34,19 +34,80 @@ class Architecture:
     trunk: tuple[int, ...]
     widths: tuple[int, ...]
     classes: int
+    copies: int = 1
+    """Outputs of a unit: 2 where the activation gives relu(z) and relu(-z)."""
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Capacity of every layer of units: the channels of the trunk, then the hidden units."""
+        return (*self.trunk, *self.widths)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers of units: conv1, conv2, fc1 and so on."""
+        convolutions = (f"conv{index}" for index in range(1, len(self.trunk) + 1))
+        return (*convolutions, *(f"fc{index}" for index in range(1, len(self.widths) + 1)))
+
+    def with_units(self, units: Sequence[int]) -> "Architecture":
+        """Return the same network with other numbers of units in its layers."""
+        cut = len(self.trunk)
+        return replace(self, trunk=tuple(units[:cut]), widths=tuple(units[cut:]))
 
     @property
     def feature_map(self) -> tuple[int, int, int]:
         """Channels, height and width of what enters the first hidden layer."""
         channels, height, width = self.image
-        for channels in self.trunk:  # noqa: B007 (the last one counts)
-            height, width = height // 2, width // 2
+        for filters in self.trunk:
+            channels, height, width = filters * self.copies, height // 2, width // 2
         return channels, height, width
+
+    @property
+    def channels(self) -> tuple[tuple[int, int], ...]:
+        """Inputs and outputs of each convolution."""
+        inputs = (self.image[0], *(self.copies * filters for filters in self.trunk))
+        return tuple(zip(inputs, self.trunk, strict=False))
+
+    @property
+    def linears(self) -> tuple[tuple[int, int], ...]:
+        """Inputs and outputs of each fully connected layer, the classifier last."""
+        inputs = (prod(self.feature_map), *(self.copies * width for width in self.widths))
+        return tuple(zip(inputs, (*self.widths, self.classes), strict=True))
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Inputs of the first hidden layer, hidden widths, classes."""
         return (prod(self.feature_map), *self.widths, self.classes)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function, elementwise but for the units' axis."""
+
+    value: Callable[[Tensor, Tensor | None, int], Tensor]
+    """Pre-activation z, slope, units' axis -> h; may overwrite z where ``pull`` needs h alone."""
+    pull: Callable[[Tensor, Tensor, Tensor, Tensor | None, int], Tensor]
+    """dL/dh, z, h, slope, units' axis -> dL/dz."""
+    copies: int = 1
+    monotone: bool = True
+    """Whether pooling may come before it."""
+    slopes: Tensor | None = None
+    """(S, layers of units) for this step, or None where the function has no random slope."""
+
+    def slope(self, layer: int, seed: int | None = None) -> Tensor | None:
+        """Return the slope of a layer, to be broadcast over all seeds or over one."""
+        if self.slopes is None:
+            return None
+        return self.slopes[:, layer, None, None] if seed is None else self.slopes[seed, layer]
+
+    def derivative(self, z: Tensor, h: Tensor, slope: Tensor | None, axis: int) -> Tensor:
+        """Return dh/dz; for two copies their sum, 1 or -1."""
+        return self.pull(torch.ones_like(h), z, h, slope, axis)
+
+
+RELU = Activation(
+    lambda z, slope, axis: z.relu_(),  # noqa: ARG005 (every activation's form)
+    lambda flow, z, h, slope, axis: aten.threshold_backward(flow, h, 0),  # noqa: ARG005
+)
 
 
 @dataclass(frozen=True)
@@ -85,13 +146,30 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Map:
+    """What one convolution of one seed leaves."""
+
+    entered: Tensor
+    convolved: Tensor
+    """What was pooled: pre-activations, or activations where the function is not monotone."""
+    index: Tensor
+    """Of the pooled maxima."""
+    z: Tensor
+    """Pre-activations: pooled ones where the function is monotone."""
+    h: Tensor
+    """After the activation, pooled where z is; before the mask."""
+
+
+@dataclass(frozen=True)
 class Trace:
     """What a forward pass leaves for the backward pass and for the probes."""
 
-    trunk: tuple[tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...], ...]
-    """For each seed and trunk layer: input, pre-activation, pooling index, output."""
+    trunk: tuple[tuple[Map, ...], ...]
+    """For each seed, for each convolution."""
     inputs: tuple[Tensor, ...]
     """(S, B, I): what enters each fully connected layer, masked units as 0."""
+    z: tuple[Tensor, ...]
+    """(S, B, H) for each hidden layer: pre-activations, or h where ReLU has overwritten them."""
     hidden: tuple[Tensor, ...]
     """(S, B, H) for each hidden layer: after the activation, before the mask."""
     logits: Tensor
@@ -136,15 +214,13 @@ def initial_weights(
             torch.from_numpy(np.stack(bias)).to(dtype),
         )
 
-    channels = (architecture.image[0], *architecture.trunk)
-    sizes = architecture.sizes
     trunk = [
-        layer(index, (channels[index + 1], channels[index], 3, 3))
-        for index in range(len(architecture.trunk))
+        layer(index, (outputs, inputs, 3, 3))
+        for index, (inputs, outputs) in enumerate(architecture.channels)
     ]
     linear = [
-        layer(len(trunk) + index, (sizes[index + 1], sizes[index]))
-        for index in range(len(sizes) - 1)
+        layer(index, (outputs, inputs))
+        for index, (inputs, outputs) in enumerate(architecture.linears, start=len(trunk))
     ]
     return Weights(
         tuple(w for w, _ in trunk),
@@ -154,7 +230,13 @@ def initial_weights(
     )
 
 
-def forward(weights: Weights, x: Tensor, alive: tuple[Tensor, ...] | None = None) -> Trace:
+Scale = tuple[Tensor | None, ...]
+"""(S, H) for each layer of units: what its activations are multiplied by; None is 1."""
+
+
+def forward(
+    weights: Weights, x: Tensor, activation: Activation = RELU, scale: Scale | None = None
+) -> Trace:
     """Return the trace of S networks on their own batches.
 
     Parameters
@@ -163,112 +245,170 @@ def forward(weights: Weights, x: Tensor, alive: tuple[Tensor, ...] | None = None
         Of S networks.
     x
         (S, B, C, H, W) with a trunk, (S, B, I) without.
-    alive
-        (S, H) for each hidden layer, or None when every unit is alive. A masked unit's activation
-        is multiplied by 0 after the activation function.
+    activation
+        Of every layer of units.
+    scale
+        Applied after the activation: 0 for masked units, a gate's strength for units that fade in.
     """
-    features, trunk = _trunk_forward(weights, x)
+    depth = len(weights.filters)
+    features, trunk = _trunk_forward(weights, x, activation, scale)
     inputs: list[Tensor] = [features]
+    pre: list[Tensor] = []
     hidden: list[Tensor] = []
     last = len(weights.incoming) - 1
     for layer, (incoming, bias) in enumerate(zip(weights.incoming, weights.bias, strict=True)):
         z = torch.baddbmm(bias[:, None], inputs[-1], incoming.mT)  # (S, B, H)
         if layer == last:
-            return Trace(trunk, tuple(inputs), tuple(hidden), z)
-        h = z.relu_()
+            return Trace(trunk, tuple(inputs), tuple(pre), tuple(hidden), z)
+        h = activation.value(z, activation.slope(depth + layer), 2)
+        factor = None if scale is None else scale[depth + layer]
+        pre.append(z)
         hidden.append(h)
-        inputs.append(h if alive is None else h * alive[layer][:, None].to(h.dtype))
+        inputs.append(h if factor is None else h * repeated(factor, activation.copies)[:, None])
     raise AssertionError("a network has a classifier")
 
 
+def repeated(factor: Tensor, times: int) -> Tensor:
+    """Return (..., H) with each entry repeated, as columns of neighbouring copies need it."""
+    return factor if times == 1 else factor.repeat_interleave(times, -1)
+
+
 def _trunk_forward(
-    weights: Weights, x: Tensor
-) -> tuple[Tensor, tuple[tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...], ...]]:
+    weights: Weights, x: Tensor, activation: Activation, scale: Scale | None
+) -> tuple[Tensor, tuple[tuple[Map, ...], ...]]:
     """Return features (S, B, I) and, for each seed, what the backward pass needs.
 
-    Pooling comes before the activation, which changes neither values nor gradients for a monotone
-    function and leaves it a quarter of the work.
+    Pooling comes before a monotone activation, which changes neither values nor gradients and
+    leaves the activation a quarter of the work.
     """
     if not weights.filters:
         return x, ()
     traces = []
     features = x.new_empty(0)
     for seed in range(x.shape[0]):
-        h, layers = x[seed], []
-        for filters, bias in zip(weights.filters, weights.filter_bias, strict=True):
-            z = torch.conv2d(h, filters[seed], bias[seed], padding=1)
-            pooled, where = aten.max_pool2d_with_indices(z, [2, 2], [2, 2])
-            out = pooled.relu_()
-            layers.append((h, z, where, out))
+        h, maps = x[seed], []
+        for layer, (filters, bias) in enumerate(
+            zip(weights.filters, weights.filter_bias, strict=True)
+        ):
+            slope = activation.slope(layer, seed)
+            convolved = torch.conv2d(h, filters[seed], bias[seed], padding=1)
+            if activation.monotone:
+                z, index = aten.max_pool2d_with_indices(convolved, [2, 2], [2, 2])
+                out = after = activation.value(z, slope, 1)
+            else:
+                z = convolved
+                convolved = after = activation.value(z, slope, 1)
+                out, index = aten.max_pool2d_with_indices(convolved, [2, 2], [2, 2])
+            maps.append(Map(h, convolved, index, z, after))
+            factor = None if scale is None else scale[layer]
+            if factor is not None:
+                out = out * repeated(factor[seed], activation.copies)[:, None, None]
             h = out
         if seed == 0:
             features = h.new_empty((x.shape[0], h.shape[0], prod(h.shape[1:])))  # (S, B, I)
         features[seed].view(h.shape).copy_(h)
-        traces.append(tuple(layers))
+        traces.append(tuple(maps))
     return features, tuple(traces)
 
 
-def backward(
+@dataclass(frozen=True)
+class Flow:
+    """dL/dh of every unit, masked ones included, L the mean over the batch."""
+
+    trunk: tuple[tuple[Tensor, ...], ...]
+    """For each seed and convolution, as ``Map.h``; () unless asked for."""
+    hidden: tuple[Tensor, ...]
+    """(S, B, H) for each hidden layer, as ``Trace.hidden``."""
+    error: tuple[Tensor, ...]
+    """(S, B, O): dL/dz of each fully connected layer, the classifier last, masked units as 0."""
+
+
+def backward(  # noqa: PLR0913 (a pass over the network, its parts all explicit)
     weights: Weights,
     trace: Trace,
     grad_logits: Tensor,
     grads: Weights | None,
-    alive: tuple[Tensor, ...] | None = None,
-) -> tuple[Tensor, ...]:
-    """Write the gradients and return dL/dz of every hidden unit, masked ones included.
+    activation: Activation = RELU,
+    scale: Scale | None = None,
+    *,
+    through_trunk: bool = False,
+) -> Flow:
+    """Write the gradients and return what flows to every hidden unit, masked ones included.
 
-    A masked unit's dL/dz is what it would receive were it alive: its own activation derivative
-    times its outgoing weights times dL/dz of the next layer's alive units. Autograd would give 0
-    through the mask.
+    A masked unit's dL/dh is what it would receive were it alive: its outgoing weights times dL/dz
+    of the next layer's alive units. Autograd would give 0 through the mask.
 
     Parameters
     ----------
     weights
         Of S networks.
     trace
-        From ``forward`` with the same weights and ``alive``.
+        From ``forward`` with the same weights, activation and ``scale``.
     grad_logits
         (S, B, C): dL/dlogits, the loss being a mean over B and a sum over S.
     grads
-        Filled in place; None when only dL/dz is asked for.
-    alive
+        Filled in place; None when only the flow is asked for.
+    activation, scale
         As in ``forward``.
-
-    Returns
-    -------
-    (S, B, H) for each hidden layer.
+    through_trunk
+        Whether the flow is wanted for the trunk as well.
     """
-    deltas: list[Tensor] = []
-    delta = grad_logits
+    depth = len(weights.filters)
+    flows: list[Tensor] = []
+    errors: list[Tensor] = [grad_logits]
     for layer in range(len(weights.incoming) - 1, -1, -1):
+        delta = errors[-1]
         if grads is not None:
             torch.bmm(delta.mT, trace.inputs[layer], out=grads.incoming[layer])
             torch.sum(delta, 1, out=grads.bias[layer])
         if layer == 0:
             break
-        delta = torch.bmm(delta, weights.incoming[layer])  # (S, B, H)
-        delta = aten.threshold_backward(delta, trace.hidden[layer - 1], 0)
-        deltas.append(delta)
-        if alive is not None:
-            delta = delta * alive[layer - 1][:, None].to(delta.dtype)
-    if grads is not None and weights.filters:
-        _trunk_backward(weights, trace, torch.bmm(delta, weights.incoming[0]), grads)
-    return tuple(reversed(deltas))
+        unit = depth + layer - 1
+        flow = torch.bmm(delta, weights.incoming[layer])  # (S, B, H)
+        flows.append(flow)
+        z, h = trace.z[layer - 1], trace.hidden[layer - 1]
+        delta = activation.pull(flow, z, h, activation.slope(unit), 2)
+        factor = None if scale is None else scale[unit]
+        errors.append(delta if factor is None else delta * factor[:, None])
+    trunk: tuple[tuple[Tensor, ...], ...] = ()
+    if weights.filters and (grads is not None or through_trunk):
+        flow = torch.bmm(errors[-1], weights.incoming[0])
+        trunk = _trunk_backward(weights, trace, flow, grads, activation, scale)
+    return Flow(trunk, tuple(reversed(flows)), tuple(reversed(errors)))
 
 
-def _trunk_backward(weights: Weights, trace: Trace, grad: Tensor, grads: Weights) -> None:
-    for seed, layers in enumerate(trace.trunk):
-        flow = grad[seed].view(layers[-1][3].shape).contiguous(memory_format=torch.channels_last)
-        for layer in range(len(layers) - 1, -1, -1):
-            h, z, where, out = layers[layer]
-            flow = aten.threshold_backward(flow, out, 0)
-            flow = aten.max_pool2d_with_indices_backward(
-                flow, z, [2, 2], [2, 2], [0, 0], [1, 1], ceil_mode=False, indices=where
-            )
+def _trunk_backward(
+    weights: Weights,
+    trace: Trace,
+    grad: Tensor,
+    grads: Weights | None,
+    activation: Activation,
+    scale: Scale | None,
+) -> tuple[tuple[Tensor, ...], ...]:
+    flows = []
+    for seed, maps in enumerate(trace.trunk):
+        pooled = [part // 2 for part in maps[-1].convolved.shape[2:]]
+        flow = grad[seed].view(grad.shape[1], -1, *pooled)
+        flow = flow.contiguous(memory_format=torch.channels_last)
+        seen: list[Tensor] = []
+        for layer in range(len(maps) - 1, -1, -1):
+            part = maps[layer]
+            slope = activation.slope(layer, seed)
+            factor = None if scale is None else scale[layer]
+            if activation.monotone:
+                seen.append(flow)
+                flow = activation.pull(flow, part.z, part.h, slope, 1)
+                flow = unpooled(flow, part)
+            else:
+                flow = unpooled(flow, part)
+                seen.append(flow)
+                flow = activation.pull(flow, part.z, part.h, slope, 1)
+            if factor is not None:
+                flow = flow * factor[seed][:, None, None]
             filters = weights.filters[layer][seed]
             flow, grad_filters, grad_bias = aten.convolution_backward(
                 flow,
-                h,
+                part.entered,
                 filters,
                 bias_sizes=[filters.shape[0]],
                 stride=[1, 1],
@@ -277,10 +417,21 @@ def _trunk_backward(weights: Weights, trace: Trace, grad: Tensor, grads: Weights
                 transposed=False,
                 output_padding=[0, 0],
                 groups=1,
-                output_mask=[layer > 0, True, True],
+                output_mask=[layer > 0, grads is not None, grads is not None],
             )
-            grads.filters[layer][seed].copy_(grad_filters)
-            grads.filter_bias[layer][seed].copy_(grad_bias)
+            if grads is not None:
+                grads.filters[layer][seed].copy_(grad_filters)
+                grads.filter_bias[layer][seed].copy_(grad_bias)
+        flows.append(tuple(reversed(seen)))
+    return tuple(flows)
+
+
+def unpooled(flow: Tensor, part: Map) -> Tensor:
+    """Return a gradient of pooled maxima as that of what was pooled."""
+    spread: Tensor = aten.max_pool2d_with_indices_backward(
+        flow, part.convolved, [2, 2], [2, 2], [0, 0], [1, 1], ceil_mode=False, indices=part.index
+    )
+    return spread
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,14 @@ Every update runs on one seed's slice at a time: the same bits whatever the othe
 learning rate of its own for each seed, and a diverged seed that simply is not visited.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from plasticity.state import WorkingCopy
+from plasticity.units import Axis, along_columns, along_rows, rows_and_columns
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,29 @@ class Optimizer:
         return 2 if self.rule == "adam" else int(self.momentum > 0)
 
 
-def step_(copy: WorkingCopy, optimizer: Optimizer, lr: Sequence[float]) -> None:
+@dataclass(frozen=True)
+class Gains:
+    """Factors on some units' gradients or updates.
+
+    A weight between two units has one owner: the newborn among them, the unit it enters where both
+    are newborn, and the unit it enters where none is. So no weight takes a factor twice.
+    """
+
+    on: str
+    """``gradient`` (before the moments) or ``update`` (after them)."""
+    newborn: tuple[Tensor, ...]
+    """(S, K) bool for each layer of units."""
+    incoming: tuple[Tensor, ...]
+    """(S, K): factor of incoming weights and bias."""
+    outgoing: tuple[Tensor, ...]
+    """(S, K): factor of outgoing weights."""
+    shared: float = 1.0
+    """Factor of what no unit owns: the classifier's bias, and its weights from incumbents."""
+
+
+def step_(
+    copy: WorkingCopy, optimizer: Optimizer, lr: Sequence[float], gains: Gains | None = None
+) -> None:
     """Take one optimizer step from ``copy.grads`` with every seed that has not diverged.
 
     Parameters
@@ -45,20 +67,51 @@ def step_(copy: WorkingCopy, optimizer: Optimizer, lr: Sequence[float]) -> None:
         of the two units it joins: the count that is right for its moments.
     lr
         One learning rate for each seed.
+    gains
+        Factors on the gradients or updates; None where everybody learns alike.
     """
     for seed, rate in enumerate(lr):
         if copy.diverged[seed] >= 0:
             continue
         copy.taken[seed] += 1
+        factors = None if gains is None else _factors(copy, gains, seed)
+        if factors is not None and gains is not None and gains.on == "gradient":
+            for grad, factor in zip(copy.grads.tensors(), factors, strict=True):
+                grad[seed].mul_(factor)
+            factors = None
         if optimizer.rule == "sgd":
-            _sgd_(copy, optimizer, seed, rate)
-        elif copy.uniform_step[seed] >= 0:
+            _sgd_(copy, optimizer, seed, rate, factors)
+        elif copy.uniform_step[seed] >= 0 and factors is None:
             _adam_(copy, optimizer, seed, rate)
         else:
-            _unit_adam_(copy, optimizer, seed, rate)
+            _unit_adam_(copy, optimizer, seed, rate, factors)
 
 
-def _sgd_(copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float) -> None:
+def _factors(copy: WorkingCopy, gains: Gains, seed: int) -> list[Tensor]:
+    """Return what each tensor of one seed is multiplied by, broadcast as far as possible."""
+    result = []
+    shared = copy.weights.bias[-1].new_tensor(gains.shared)
+    axes = rows_and_columns(copy.weights)
+    for tensor, (rows, columns) in zip(copy.weights.tensors(), axes, strict=True):
+        part = tensor[seed]
+        factor = shared if rows is None else _by_row(gains.incoming, rows, part, seed)
+        if columns is not None:
+            outgoing = along_columns(gains.outgoing[columns.layer][seed], columns, part)
+            owner = along_columns(gains.newborn[columns.layer][seed], columns, part)
+            if rows is not None:
+                owner = owner & ~_by_row(gains.newborn, rows, part, seed)
+            factor = torch.where(owner, outgoing, factor)
+        result.append(factor)
+    return result
+
+
+def _by_row(values: Sequence[Tensor], rows: Axis, part: Tensor, seed: int) -> Tensor:
+    return along_rows(values[rows.layer][seed], rows, part)
+
+
+def _sgd_(
+    copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float, factors: list[Tensor] | None
+) -> None:
     buffers = copy.moments[0].tensors() if optimizer.momentum else None
     for index, (weight, grad) in enumerate(
         zip(copy.weights.tensors(), copy.grads.tensors(), strict=True)
@@ -68,6 +121,8 @@ def _sgd_(copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float) -> None
             update.add_(weight[seed], alpha=optimizer.weight_decay)
         if buffers is not None:
             update = buffers[index][seed].mul_(optimizer.momentum).add_(update)
+        if factors is not None:
+            update = update * factors[index]
         weight[seed].add_(update, alpha=-lr)
 
 
@@ -91,7 +146,9 @@ def _adam_(copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float) -> Non
     )
 
 
-def _unit_adam_(copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float) -> None:
+def _unit_adam_(
+    copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float, factors: list[Tensor] | None
+) -> None:
     tensors = zip(
         copy.weights.tensors(),
         copy.grads.tensors(),
@@ -100,38 +157,45 @@ def _unit_adam_(copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float) -
         _corrections(copy, optimizer, seed),
         strict=True,
     )
-    for weight, grad, first, second, (by_first, by_root_second) in tensors:
+    for index, (weight, grad, first, second, (by_first, by_root_second)) in enumerate(tensors):
         w, g, m, v = weight[seed], grad[seed], first[seed], second[seed]
         if optimizer.weight_decay:
             g.add_(w, alpha=optimizer.weight_decay)
         m.lerp_(g, 1 - optimizer.beta1)
         v.mul_(optimizer.beta2).addcmul_(g, g, value=1 - optimizer.beta2)
         denominator = v.sqrt().mul_(by_root_second).add_(optimizer.eps)
-        w.sub_(m.div(denominator).mul_(by_first), alpha=lr)
+        update = m.div(denominator).mul_(by_first)
+        if factors is not None:
+            update.mul_(factors[index])
+        w.sub_(update, alpha=lr)
 
 
-def _corrections(
-    copy: WorkingCopy, optimizer: Optimizer, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t) for each tensor, t of each weight.
+def _corrections(copy: WorkingCopy, optimizer: Optimizer, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Return 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t) for each tensor, t of each weight.
 
     A weight's moments are as old as the younger of the two units it joins. Both factors fall with
     t, so the younger unit's is the larger one: a broadcast maximum of two vectors, and no matrix of
     counts.
     """
     shared = copy.shared_step[seed : seed + 1]
-    counts = torch.cat([*(step[seed] for step in copy.unit_step), shared]) + copy.taken[seed]
-    widths = [step.shape[1] for step in copy.unit_step] + [1]
+    counts = torch.cat([*(units.step[seed] for units in copy.units), shared]) + copy.taken[seed]
+    widths = [units.step.shape[1] for units in copy.units] + [1]
     t = counts.double()
     dtype = copy.weights.bias[0].dtype
     first = (1 - optimizer.beta1**t).reciprocal().to(dtype).split(widths)  # type: ignore[no-untyped-call]
     second = (1 - optimizer.beta2**t).rsqrt().to(dtype).split(widths)  # type: ignore[no-untyped-call]
-    for _ in range(2 * len(copy.weights.filters)):
-        yield first[-1], second[-1]
-    yield first[0][:, None], second[0][:, None]
-    for inputs, outputs in pairwise(range(len(widths))):
-        yield (
-            torch.maximum(first[outputs][:, None], first[inputs]),
-            torch.maximum(second[outputs][:, None], second[inputs]),
-        )
-    yield from zip(first, second, strict=True)
+    axes = rows_and_columns(copy.weights)
+    return [
+        (_younger(first, rows, columns, part[seed]), _younger(second, rows, columns, part[seed]))
+        for part, (rows, columns) in zip(copy.weights.tensors(), axes, strict=True)
+    ]
+
+
+def _younger(
+    values: Sequence[Tensor], rows: Axis | None, columns: Axis | None, part: Tensor
+) -> Tensor:
+    """Return the larger of the values of the two units that each weight joins."""
+    own = values[-1] if rows is None else along_rows(values[rows.layer], rows, part)
+    if columns is None:
+        return own
+    return torch.maximum(own, along_columns(values[columns.layer], columns, part))

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from plasticity import catalogue, optim, schedule
-from plasticity.config import Continual, Params, Train
+from plasticity.config import REMOVING, Continual, Params, Train
 from plasticity.data import (
+    Batch,
     Dataset,
     Images,
     epoch_batches,
@@ -16,13 +18,16 @@ from plasticity.data import (
     resident,
     task_batches,
 )
-from plasticity.edit import Rules, even_mask, random_mask
-from plasticity.network import Architecture, Weights, initial_weights
+from plasticity.edit import Context, Rules, even_mask, random_mask, stream_index
+from plasticity.network import Activation, Architecture, Weights, initial_weights
 from plasticity.rng import stream as rng_stream
+from plasticity.rules import activation
 from plasticity.schedule import Event
-from plasticity.train import Evaluation, Job, Probe
+from plasticity.train import Evaluation, Job, Learning
 
 Masks = tuple[Tensor, ...]
+Counts = tuple[int, ...]
+"""Units of each layer: the channels of each convolution, then each hidden layer."""
 
 
 @dataclass(frozen=True)
@@ -37,84 +42,187 @@ class Setting:
 def architecture(params: Params, dataset: Dataset) -> Architecture:
     """Return the backbone at full capacity."""
     channels, height, width = dataset.train_images.shape[1:]
+    chosen = params.intervention.activation
     return Architecture(
         image=(channels, height, width),
         trunk=params.network.trunk,
         widths=params.network.widths,
         classes=len(dataset.classes),
+        copies=activation.TABLE[chosen.rule](chosen.options).copies,
     )
 
 
-def targets(params: Params, backbone: Architecture) -> tuple[int, ...]:
-    """Return the units of each hidden layer at the end of editing."""
+def targets(params: Params, backbone: Architecture) -> Counts:
+    """Return the units of each layer at the end of editing; an unedited trunk keeps all."""
     if params.op == "dense":
-        return backbone.widths
+        return backbone.units
     bias = None
     if params.edit.allocation != "neutral":
         bias = catalogue.ALLOCATIONS[params.edit.allocation]
-    allocated = schedule.unit_targets(backbone.sizes[:-1], params.compactness, bias)
+    head = schedule.unit_targets(backbone.sizes[:-1], params.compactness, bias)
     if params.op == "static" and params.edit.static_mask == "uniform":
-        return schedule.uniform_targets(backbone.widths, sum(allocated))
-    return allocated
+        head = schedule.uniform_targets(backbone.widths, sum(head))
+    return (*_trunk_counts(params, backbone, params.compactness), *head)
 
 
-def starting_counts(params: Params, backbone: Architecture) -> tuple[int, ...]:
-    """Return the units of each hidden layer at step 0.
+def _trunk_counts(params: Params, backbone: Architecture, share: float) -> Counts:
+    """Return a share of every convolution's channels, or all where the trunk is not edited."""
+    if params.edit.layers == "head":
+        return backbone.trunk
+    return schedule.seed_counts(backbone.trunk, share)
 
-    Grow starts from ``edit.seed_fraction`` of every layer; a layer whose target is below that
+
+def _share(params: Params, backbone: Architecture, share: float) -> Counts:
+    trunk = _trunk_counts(params, backbone, share)
+    return (*trunk, *schedule.seed_counts(backbone.widths, share))
+
+
+def waypoints(params: Params, backbone: Architecture) -> tuple[Counts, ...]:
+    """Return the units of each layer at step 0, at the turn where there is one, and at the end.
+
+    Growing starts from ``edit.seed_fraction`` of every layer; a layer whose target is below that
     starts at its target, since growing removes nothing. (The paper's allocations have such cells
     and do not say what was done.)
     """
     end = targets(params, backbone)
-    if params.op == "static":
-        return end
-    if params.op == "grow":
-        seeds = schedule.seed_counts(backbone.widths, params.edit.seed_fraction)
-        return tuple(min(seed, target) for seed, target in zip(seeds, end, strict=True))
-    return backbone.widths
+    seeds = _least(_share(params, backbone, params.edit.seed_fraction), end)
+    match params.op:
+        case "grow" | "single_event" | "late_reveal":
+            return seeds, end
+        case "static" | "turnover":
+            return end, end
+        case "grow_then_prune":
+            most = _share(params, backbone, params.edit.peak)
+            return seeds, tuple(map(max, most, end)), end
+        case "prune_then_grow":
+            return backbone.units, _least(_share(params, backbone, params.edit.trough), end), end
+    return backbone.units, end
+
+
+def _least(some: Counts, others: Counts) -> Counts:
+    return tuple(map(min, some, others))
 
 
 def starting_masks(params: Params, backbone: Architecture, seeds: Sequence[int]) -> Masks:
-    """Return which units are alive at step 0, (S, H) for each hidden layer."""
-    counts = starting_counts(params, backbone)
+    """Return which units take part at step 0, (S, H) for each layer of units."""
+    counts = waypoints(params, backbone)[-1 if params.op == "late_reveal" else 0]
     if params.op == "static" and params.edit.static_mask == "uniform":
         return tuple(
             even_mask(len(seeds), width, count)
-            for width, count in zip(backbone.widths, counts, strict=True)
+            for width, count in zip(backbone.units, counts, strict=True)
         )
     return random_masks(backbone, counts, seeds, "mask")
 
 
+def _asleep(params: Params, backbone: Architecture, seeds: Sequence[int]) -> Masks | None:
+    """Return which alive units do not learn yet: those that grow would not have."""
+    if params.op != "late_reveal":
+        return None
+    alive = starting_masks(params, backbone, seeds)
+    founders = random_masks(backbone, waypoints(params, backbone)[0], seeds, "mask")
+    return tuple(mask & ~first for mask, first in zip(alive, founders, strict=True))
+
+
 def random_masks(
-    backbone: Architecture, counts: Sequence[int], seeds: Sequence[int], purpose: str
+    backbone: Architecture, counts: Counts, seeds: Sequence[int], purpose: str
 ) -> Masks:
-    """Return masks with ``counts`` units of each hidden layer, drawn for each seed."""
+    """Return masks with ``counts`` units of each layer, drawn for each seed."""
     return tuple(
-        random_mask(seeds, purpose, width, layer, count)
-        for layer, (width, count) in enumerate(zip(backbone.widths, counts, strict=True))
+        random_mask(seeds, purpose, width, stream_index(layer, len(backbone.trunk)), count)
+        for layer, (width, count) in enumerate(zip(backbone.units, counts, strict=True))
     )
 
 
-def events(params: Params, backbone: Architecture, every: int) -> tuple[Event, ...]:
-    """Return the edit events, one every ``every`` steps from step 0.
+def events(
+    params: Params, backbone: Architecture, every: int, epoch: int, total: int
+) -> tuple[Event, ...]:
+    """Return the edit events.
 
-    Every operator has them, so that all are measured at the same steps; those of dense and static
-    move nothing.
+    Every operator but ``single_event`` has one every ``every`` steps from step 0, so that all are
+    measured at the same steps; those of dense and static move nothing.
+
+    Parameters
+    ----------
+    params, backbone
+        Of the experiment.
+    every
+        Steps of a cycle.
+    epoch
+        Steps of an epoch (or of a task), for ``edit.at_epoch``.
+    total
+        Steps of the run, for what happens at every step.
     """
-    edit, cycles = params.edit, params.edit.cycles
-    start, end = starting_counts(params, backbone), targets(params, backbone)
+    points, cycles = waypoints(params, backbone), params.edit.cycles
+    if params.op == "single_event":
+        add = tuple(b - a for a, b in zip(*points, strict=True))
+        return (Event(0, params.edit.at_epoch * epoch, add, (0,) * len(add), rewind=False),)
+    if params.op == "turnover":
+        return _turnover(params, points[0], every, total)
+    first = cycles if len(points) == 2 else -(-cycles // 2)
+    moved = _moves(params, points[0], points[1], first)
+    if len(points) == 3:
+        moved += _moves(params, points[1], points[2], cycles - first)
+    result = []
+    for index, change in enumerate(moved):
+        add, remove = (tuple(max(0, sign * c) for c in change) for sign in (1, -1))
+        rewind = params.rewinds and (params.edit.rewind_when == "every_event" or any(change))
+        wakes = params.op == "late_reveal"
+        result.append(Event(index, index * every, add, remove, rewind, wakes=wakes))
+    return tuple(result)
+
+
+def _moves(params: Params, start: Counts, end: Counts, cycles: int) -> list[Counts]:
+    """Return the change of every layer's units at each of ``cycles`` events."""
+    edit = params.edit
     per_layer = [
-        schedule.moves(a, b, cycles, edit.cycle_index, edit.count_rule)
+        [
+            count if b > a else -count
+            for count in schedule.moves(a, b, cycles, edit.cycle_index, edit.count_rule)
+        ]
         for a, b in zip(start, end, strict=True)
     ]
-    nothing = (0,) * len(per_layer)
+    return list(zip(*per_layer, strict=True))
+
+
+def _turnover(params: Params, widths: Counts, every: int, total: int) -> tuple[Event, ...]:
+    """Return events that replace units; at step 0, where nobody is trained, none do."""
+    rule, cycles = params.edit.turnover, params.edit.cycles
+    edited = (params.edit.layers == "all",) * len(params.network.trunk)
+    edited = (*edited, *(True for _ in params.network.widths))
+    none = (0,) * len(widths)
     result = []
     for index in range(cycles):
-        moved = tuple(counts[index] for counts in per_layer)
-        rewind = params.rewinds and (edit.rewind_when == "every_event" or any(moved))
-        add, remove = (moved, nothing) if params.op == "grow" else (nothing, moved)
-        result.append(Event(index, index * every, add, remove, rewind))
+        event = Event(index, index * every, none, none, rewind=False, same_slots=True)
+        if rule.rule == "fraction" and index > 0:
+            share = float(rule.options["share"])
+            counts = tuple(
+                max(1, round(share * width)) * part
+                for width, part in zip(widths, edited, strict=True)
+            )
+            same = rule.options["slots"] == "same"
+            event = replace(event, add=counts, remove=counts, same_slots=same)
+        elif rule.rule == "redo" and index > 0:
+            event = replace(event, tau=float(rule.options["tau"]))
+        result.append(event)
+    if rule.rule == "continual_backprop":
+        rate = float(rule.options["rate"])
+        clocks = [
+            schedule.replacements(width * part, rate, params.edit.maturity, total)
+            for width, part in zip(widths, edited, strict=True)
+        ]
+        return _on_clocks(result, clocks)
     return tuple(result)
+
+
+def _on_clocks(cycles: Sequence[Event], clocks: Sequence[dict[int, int]]) -> tuple[Event, ...]:
+    """Return the cycles' events with replacements at the steps of each layer's own clock."""
+    by_step = {event.step: event for event in cycles}
+    steps = sorted({step for clock in clocks for step in clock})
+    for number, step in enumerate(steps, start=len(cycles)):
+        counts = tuple(clock.get(step, 0) for clock in clocks)
+        event = by_step.get(step) or replace(cycles[0], index=number, step=step, measured=False)
+        by_step[step] = replace(event, add=counts, remove=counts)
+    return tuple(by_step[step] for step in sorted(by_step))
 
 
 def train_job(params: Params, setting: Setting, seeds: tuple[int, ...]) -> Job:
@@ -122,20 +230,29 @@ def train_job(params: Params, setting: Setting, seeds: tuple[int, ...]) -> Job:
     backbone = architecture(params, setting.dataset)
     images = _training_images(params, setting)
     per_epoch = -(-len(images) // params.train.batch)
+    initial = _weights(params, backbone, setting, seeds, "init")
     return Job(
         seeds=seeds,
         architecture=backbone,
-        initial=_weights(params, backbone, setting, seeds, "init"),
+        initial=initial,
         alive=_to(starting_masks(params, backbone, seeds), setting),
+        asleep=_asleep_on(params, backbone, setting, seeds),
         optimizer=_optimizer(params.train),
         lr=_epoch_rate(params, params.train.epochs),
         batches=_batches(params, images, seeds, "order", "augment"),
         window=per_epoch,
         num_windows=params.train.epochs,
-        events=events(params, backbone, per_epoch * (params.train.epochs // params.edit.cycles)),
-        rules=_rules(params),
+        events=events(
+            params,
+            backbone,
+            every=per_epoch * (params.train.epochs // params.edit.cycles),
+            epoch=per_epoch,
+            total=per_epoch * params.train.epochs,
+        ),
+        context=_context(params, setting, seeds, initial, _optimizer(params.train)),
         evaluation=_evaluation(params, setting, params.train.epochs),
-        probe=_probe(params, setting, seeds),
+        probing=params.measure.enabled,
+        **_shared(params, backbone, setting, seeds, "slope"),
     )
 
 
@@ -164,24 +281,27 @@ def retrain_job(
     if which == "random":
         kept = random_masks(backbone, counts, seeds, "ticket_mask")
     if which == "physical":
-        backbone = replace(backbone, widths=counts)
+        backbone = backbone.with_units(counts)
         kept = tuple(torch.ones((len(seeds), count), dtype=torch.bool) for count in counts)
     purpose = "init" if weights == "original" else "ticket_init"
     images = _training_images(params, setting)
+    initial = _weights(params, backbone, setting, seeds, purpose)
     return Job(
         seeds=seeds,
         architecture=backbone,
-        initial=_weights(params, backbone, setting, seeds, purpose),
+        initial=initial,
         alive=_to(kept, setting),
+        asleep=None,
         optimizer=_optimizer(params.train),
         lr=_epoch_rate(params, params.retrain.epochs),
         batches=_batches(params, images, seeds, "ticket_order", "ticket_augment"),
         window=-(-len(images) // params.train.batch),
         num_windows=params.retrain.epochs,
         events=(),
-        rules=_rules(params),
+        context=_context(params, setting, seeds, initial, _optimizer(params.train)),
         evaluation=_evaluation(params, setting, params.retrain.epochs),
-        probe=None,
+        probing=False,
+        **_shared(params, backbone, setting, seeds, "ticket_slope"),
     )
 
 
@@ -191,12 +311,15 @@ def continual_job(params: Params, setting: Setting, seeds: tuple[int, ...], stre
     settings: Continual = params.continual
     images = _resident(params, setting, setting.dataset.train_images, setting.dataset.train_labels)
     num_images = len(images) if settings.images == "all" else min(settings.images, len(images))
+    initial = _weights(params, backbone, setting, seeds, "init")
+    optimizer = optim.Optimizer(settings.optimizer)
     return Job(
         seeds=seeds,
         architecture=backbone,
-        initial=_weights(params, backbone, setting, seeds, "init"),
+        initial=initial,
         alive=_to(starting_masks(params, backbone, seeds), setting),
-        optimizer=optim.Optimizer(settings.optimizer),
+        asleep=_asleep_on(params, backbone, setting, seeds),
+        optimizer=optimizer,
         lr=lambda window: settings.lr,  # noqa: ARG005 (a constant rate)
         batches=task_batches(
             images,
@@ -209,10 +332,17 @@ def continual_job(params: Params, setting: Setting, seeds: tuple[int, ...], stre
         ),
         window=settings.steps,
         num_windows=settings.tasks,
-        events=events(params, backbone, settings.edit_every),
-        rules=_rules(params),
+        events=events(
+            params,
+            backbone,
+            every=settings.edit_every,
+            epoch=settings.steps,
+            total=settings.steps * settings.tasks,
+        ),
+        context=_context(params, setting, seeds, initial, optimizer),
         evaluation=None,
-        probe=_probe(params, setting, seeds),
+        probing=False,
+        **_shared(params, backbone, setting, seeds, "stream_slope"),
     )
 
 
@@ -233,9 +363,72 @@ def _optimizer(train: Train) -> optim.Optimizer:
     return optim.Optimizer(train.optimizer, train.momentum, train.weight_decay)
 
 
+def _asleep_on(
+    params: Params, backbone: Architecture, setting: Setting, seeds: Sequence[int]
+) -> Masks | None:
+    masks = _asleep(params, backbone, seeds)
+    return None if masks is None else _to(masks, setting)
+
+
 def _rules(params: Params) -> Rules:
+    chosen, turnover = params.intervention, params.edit.turnover
+    return Rules(
+        chosen.selection.grow,
+        chosen.selection.prune,
+        chosen.insertion,
+        chosen.optimizer_state,
+        params.edit.maturity,
+        transfer=params.op == "turnover" and turnover.options.get("transfer") == "on",
+    )
+
+
+def _shared(
+    params: Params, backbone: Architecture, setting: Setting, seeds: Sequence[int], purpose: str
+) -> dict[str, Any]:
+    """Return what every job has from the interventions between events."""
     chosen = params.intervention
-    return Rules(chosen.selection.grow, chosen.selection.prune, chosen.insertion)
+    fixed = activation.TABLE[chosen.activation.rule](chosen.activation.options)
+    drawn = activation.slopes(
+        chosen.activation.rule,
+        chosen.activation.options,
+        seeds,
+        len(backbone.units),
+        purpose,
+    )
+
+    def at(step: int) -> Activation:
+        if drawn is None:
+            return fixed
+        slopes = torch.from_numpy(drawn(step)).to(setting.device, setting.dtype)
+        return replace(fixed, slopes=slopes)
+
+    keeps = params.op in REMOVING and chosen.selection.prune.rule == "contribution"
+    utility = chosen.selection.prune if keeps else None
+    return {
+        "activation_at": at,
+        "activation": fixed,
+        "learning": Learning(chosen.gate, chosen.trainability, utility),
+        "through_trunk": params.edit.layers == "all",
+    }
+
+
+def _context(
+    params: Params,
+    setting: Setting,
+    seeds: tuple[int, ...],
+    initial: Weights,
+    optimizer: optim.Optimizer,
+) -> Context:
+    chosen = params.intervention.activation
+    return Context(
+        rules=_rules(params),
+        initial=initial,
+        seeds=seeds,
+        optimizer=optimizer,
+        activation=activation.TABLE[chosen.rule](chosen.options),
+        batch=_probe_batch(params, setting, seeds),
+        threshold=params.measure.activation_threshold,
+    )
 
 
 def _resident(params: Params, setting: Setting, pixels: Tensor, labels: Tensor) -> Images:
@@ -280,7 +473,7 @@ def _evaluation(params: Params, setting: Setting, epochs: int) -> Evaluation:
     )
 
 
-def _probe(params: Params, setting: Setting, seeds: Sequence[int]) -> Probe:
+def _probe_batch(params: Params, setting: Setting, seeds: Sequence[int]) -> Batch:
     """Return each seed's fixed probe images, taken from the training set, never augmented."""
     images = _training_images(params, setting)
     count = min(params.measure.probe_images, len(images))
@@ -291,4 +484,4 @@ def _probe(params: Params, setting: Setting, seeds: Sequence[int]) -> Probe:
         ]
     ).to(setting.device)
     x = images.standardise(images.pixels[index])
-    return Probe((x, images.labels[index]), params.measure.activation_threshold)
+    return x, images.labels[index]

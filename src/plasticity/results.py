@@ -4,7 +4,6 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from plasticity.data import Dataset
 from plasticity.errors import DivergedError
 from plasticity.launch import Outcome
 from plasticity.recipe import architecture
-from plasticity.state import State
+from plasticity.state import State, Units
 from plasticity.stats import t_interval
 from plasticity.tables import Row, write_table
 
@@ -38,8 +37,9 @@ def _status(outcome: Outcome, row: int) -> dict[str, Any]:
 
 def _size(outcome: Outcome, params: Params, dataset: Dataset) -> dict[str, Any]:
     widths = outcome.final.state.widths()
-    alone = replace(architecture(params, dataset), widths=widths)
-    return {"units": measures.units_text(widths), "parameters": measures.num_parameters(alone)}
+    alone = architecture(params, dataset).with_units(widths)
+    shown = _windows(outcome, outcome.item.seeds[0])[-1]["units"]
+    return {"units": shown, "parameters": measures.num_parameters(alone)}
 
 
 def _scores(windows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
@@ -81,11 +81,15 @@ def write_train(params: Params, dataset: Dataset, outcomes: Sequence[Outcome]) -
     history: list[Row] = []
     cohorts: list[Row] = []
     edits: list[Row] = []
+    shocks: list[Row] = []
+    health: list[Row] = []
     cycle_epochs = params.train.epochs // params.edit.cycles
     for outcome in outcomes:
         progress = outcome.final.progress
         edits += progress["edits"]
         cohorts += progress["cohorts"]
+        shocks += progress["shocks"]
+        health += progress["health"]
         for row, seed in enumerate(outcome.item.seeds):
             windows = _windows(outcome, seed)
             acc, taa, epoch_taa = _scores(windows)
@@ -116,6 +120,9 @@ def write_train(params: Params, dataset: Dataset, outcomes: Sequence[Outcome]) -
     write_table("train", "history", history)
     write_table("train", "edits", edits)
     write_table("train", "cohorts", cohorts)
+    write_table("train", "shocks", shocks)
+    write_table("train", "health", health)
+    write_table("train", "lifelines", _lifelines(outcomes[0]))
     write_table("train", "curve", _curve(history, ok))
     final = [row for row in seeds if row["seed"] in ok]
     metrics: dict[str, Any] = {
@@ -174,7 +181,7 @@ def _curve(history: Sequence[Row], ok: set[int]) -> list[Row]:
 def _write_states(outcomes: Sequence[Outcome]) -> None:
     """Write each seed's final state and, for every event, the units it moved."""
     buffer = io.StringIO()
-    columns = ("seed", "event", "layer", "slot", "change")
+    columns = ("seed", "event", "step", "layer", "slot", "change")
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     with files.fresh_folder(files.TRAINED) as folder:
@@ -186,15 +193,39 @@ def _write_states(outcomes: Sequence[Outcome]) -> None:
         files.write_text(folder / "units.csv", buffer.getvalue())
 
 
+def _lifelines(outcome: Outcome) -> list[Row]:
+    """Return every life of every unit of the first seed; a slot may have several."""
+    seed = outcome.item.seeds[0]
+    lives: list[dict[str, Any]] = []
+    current: dict[tuple[str, int], dict[str, Any]] = {}
+    for unit in outcome.final.progress["units"]:
+        place = unit["layer"], unit["slot"]
+        if unit["seed"] != seed:
+            continue
+        if unit["change"] == "removed":
+            current.pop(place)["removed_step"] = unit["step"]
+            continue
+        current[place] = {
+            "seed": seed,
+            "layer": unit["layer"],
+            "slot": unit["slot"],
+            "born_step": unit["step"],
+            "removed_step": None,
+        }
+        lives.append(current[place])
+    return [dict(life) for life in lives]
+
+
 def one_seed(state: State, row: int) -> State:
     """Return the state of one seed, its axis kept."""
     part = slice(row, row + 1)
     return State(
         weights=state.weights.map(lambda tensor: tensor[part]),
         moments=tuple(moment.map(lambda tensor: tensor[part]) for moment in state.moments),
-        alive=tuple(tensor[part] for tensor in state.alive),
-        age=tuple(tensor[part] for tensor in state.age),
-        unit_step=tuple(tensor[part] for tensor in state.unit_step),
+        units=tuple(
+            Units(**{name: tensor[part] for name, tensor in vars(units).items()})
+            for units in state.units
+        ),
         shared_step=state.shared_step[part],
         diverged=state.diverged[part],
     )

@@ -21,6 +21,10 @@ PURPOSES = {
     "task": 10,
     "stream_order": 11,
     "split": 12,
+    "slope": 13,
+    "curvature": 14,
+    "ticket_slope": 15,
+    "stream_slope": 16,
 }
 """Never renumber: a purpose's number is part of every result."""
 

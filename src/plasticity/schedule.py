@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Event:
-    """One edit: counts are per hidden layer and the same in every seed."""
+    """One edit: counts are per layer of units and the same in every seed."""
 
     index: int
     step: int
@@ -16,6 +16,15 @@ class Event:
     remove: tuple[int, ...]
     rewind: bool
     """Whether weights, moments and step counts go back to their initial values afterwards."""
+    same_slots: bool = False
+    """Whether newborns take the places of the units removed."""
+    wakes: bool = False
+    """Whether ``add`` counts sleepers that begin to learn, not masked units."""
+    tau: float | None = None
+    """Remove the units that are dormant at this level, however many they are, instead of counts;
+    newborns take their places."""
+    measured: bool = True
+    """Whether its newborns are followed by probes."""
 
 
 def unit_targets(
@@ -114,6 +123,38 @@ def moves(start: int, target: int, cycles: int, cycle_index: int, rule: str) -> 
         left -= move
     assert left == 0
     return tuple(result)
+
+
+def replacements(width: int, rate: float, maturity: int, total: int) -> dict[int, int]:
+    """Return step -> units of a layer that continual backprop replaces before that step.
+
+    After every optimizer step a share ``rate`` of the units older than ``maturity`` is added to a
+    carry, and its whole part is replaced. Ages do not depend on the seed, so neither do the counts.
+
+    Parameters
+    ----------
+    width
+        Alive units.
+    rate, maturity
+        Of the published algorithm.
+    total
+        Optimizer steps of the run.
+
+    Source: Dohare et al. 2024, algorithm 1, with the carry of their code.
+    """
+    result: dict[int, int] = {}
+    carry, ages = 0.0, {0: width}  # step of birth -> units born then that are still there
+    mature = 0
+    for step in range(1, total):
+        mature += ages.pop(step - maturity - 1, 0)
+        carry += rate * mature
+        count = min(int(carry), mature)
+        if count:
+            carry -= count
+            mature -= count
+            ages[step] = count
+            result[step] = count
+    return result
 
 
 def learning_rate(rule: str, lr: float, epoch: int, epochs: int, cycles: int) -> float:

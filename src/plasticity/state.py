@@ -11,6 +11,34 @@ import torch
 from torch import Tensor
 
 from plasticity.network import Weights
+from plasticity.units import Axis, rows_and_columns
+
+FOUNDER = -1
+"""Cohort of a unit that was there at step 0."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is known of every slot of one layer of units, each (S, H)."""
+
+    alive: Tensor
+    """bool."""
+    age: Tensor
+    """int64: optimizer steps since the unit was inserted; masked slots keep theirs."""
+    step: Tensor
+    """int64: optimizer steps of the unit's moments; a rewind clears it, age goes on."""
+    cohort: Tensor
+    """int64: the event that inserted it, or ``FOUNDER``."""
+    asleep: Tensor
+    """bool: takes part but does not learn (the late-reveal control)."""
+    utility: Tensor
+    """Running utility of continual backprop; 0 where nobody keeps it."""
+    activity: Tensor
+    """Running mean activation; likewise."""
+
+    def chosen(self, slots: Tensor) -> "Units":
+        """Return the units in ``slots`` ((S, K) int64)."""
+        return Units(*(tensor.gather(1, slots) for tensor in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -20,19 +48,20 @@ class State:
     weights: Weights
     moments: tuple[Weights, ...]
     """() for plain SGD, (momentum,) or (first, second) for Adam."""
-    alive: tuple[Tensor, ...]
-    """(S, H) bool for each hidden layer."""
-    age: tuple[Tensor, ...]
-    """(S, H) int64: optimizer steps since the unit was inserted; masked slots keep theirs."""
-    unit_step: tuple[Tensor, ...]
-    """(S, H) int64: optimizer steps of the unit's moments; a rewind clears it, age goes on."""
+    units: tuple[Units, ...]
+    """For each layer of units: the channels of each convolution, then each hidden layer."""
     shared_step: Tensor
-    """(S,) int64: the same for trunk and classifier."""
+    """(S,) int64: optimizer steps of the moments that belong to no unit."""
     diverged: Tensor
     """(S,) int64: step at which the seed's loss stopped being finite, -1 while it is finite."""
 
+    @property
+    def alive(self) -> tuple[Tensor, ...]:
+        """Return (S, H) bool for each layer of units."""
+        return tuple(units.alive for units in self.units)
+
     def widths(self) -> tuple[int, ...]:
-        """Return the number of alive units of each hidden layer, the same in every seed."""
+        """Return the number of alive units of each layer, the same in every seed."""
         counts = [alive.sum(1).tolist() for alive in self.alive]
         assert all(len(set(count)) == 1 for count in counts), counts
         return tuple(int(count[0]) for count in counts)
@@ -43,12 +72,13 @@ class WorkingCopy:
     """The alive units of a ``State``, gathered; the optimizer changes it in place."""
 
     slots: tuple[Tensor, ...]
-    """(S, K) int64 for each hidden layer: the slot of each unit, ascending."""
+    """(S, K) int64 for each layer of units: the slot of each unit, ascending."""
     weights: Weights
     moments: tuple[Weights, ...]
     grads: Weights
-    unit_step: tuple[Tensor, ...]
-    """(S, K) int64, at the time of gathering; ``taken`` steps have been added since."""
+    units: tuple[Units, ...]
+    """(S, K) at the time of gathering; ``taken`` steps have been added since. The running utility
+    and activity are changed in place."""
     shared_step: Tensor
     uniform_step: list[int]
     """For each seed the one count that all its units and the shared weights have, or -1."""
@@ -57,17 +87,27 @@ class WorkingCopy:
     diverged: list[int]
 
 
-def new_state(weights: Weights, alive: tuple[Tensor, ...], num_moments: int, age: int = 0) -> State:
-    """Return the state of networks that have not taken a step."""
-    seeds = weights.bias[0].shape[0]
-    device = weights.bias[0].device
-    counts = tuple(torch.zeros_like(a, dtype=torch.int64) for a in alive)
+def new_state(weights: Weights, alive: tuple[Tensor, ...], num_moments: int) -> State:
+    """Return the state of networks that have not taken a step; everybody alive is a founder."""
+    seeds, device = weights.bias[0].shape[0], weights.bias[0].device
+
+    def fresh(mask: Tensor) -> Units:
+        count = torch.zeros(mask.shape, dtype=torch.int64, device=device)
+        running = torch.zeros(mask.shape, dtype=weights.bias[0].dtype, device=device)
+        return Units(
+            alive=mask,
+            age=count,
+            step=count,
+            cohort=torch.full_like(count, FOUNDER),
+            asleep=torch.zeros_like(mask),
+            utility=running,
+            activity=running.clone(),
+        )
+
     return State(
         weights=weights,
         moments=tuple(weights.map(torch.zeros_like) for _ in range(num_moments)),
-        alive=alive,
-        age=tuple(count + age for count in counts),
-        unit_step=counts,
+        units=tuple(fresh(mask) for mask in alive),
         shared_step=torch.zeros(seeds, dtype=torch.int64, device=device),
         diverged=torch.full((seeds,), -1, dtype=torch.int64, device=device),
     )
@@ -83,16 +123,14 @@ def gather(state: State) -> WorkingCopy:
     """Return a compact copy of the alive units, with room for gradients."""
     slots = tuple(alive_slots(alive) for alive in state.alive)
     weights = take_units(state.weights, slots)
-    unit_step = tuple(
-        step.gather(1, slot) for step, slot in zip(state.unit_step, slots, strict=True)
-    )
-    counts = torch.cat([*unit_step, state.shared_step[:, None]], 1)
+    units = tuple(part.chosen(slot) for part, slot in zip(state.units, slots, strict=True))
+    counts = torch.cat([*(part.step for part in units), state.shared_step[:, None]], 1)
     return WorkingCopy(
         slots=slots,
         weights=weights,
         moments=tuple(take_units(moment, slots) for moment in state.moments),
         grads=weights.map(torch.empty_like),
-        unit_step=unit_step,
+        units=units,
         shared_step=state.shared_step.clone(),
         uniform_step=[
             low if low == high else -1
@@ -106,7 +144,17 @@ def gather(state: State) -> WorkingCopy:
 def scatter(state: State, copy: WorkingCopy) -> State:
     """Return the truth with a working copy's progress put back; masked slots are untouched."""
     taken = torch.tensor(copy.taken, device=state.shared_step.device)
-    added = [a * taken[:, None] for a in state.alive]
+
+    def advanced(units: Units, part: Units, slots: Tensor) -> Units:
+        added = units.alive * taken[:, None]
+        return replace(
+            units,
+            age=units.age + added,
+            step=units.step + added,
+            utility=units.utility.scatter(1, slots, part.utility),
+            activity=units.activity.scatter(1, slots, part.activity),
+        )
+
     return replace(
         state,
         weights=_put_units(state.weights, copy.weights, copy.slots),
@@ -114,59 +162,51 @@ def scatter(state: State, copy: WorkingCopy) -> State:
             _put_units(truth, part, copy.slots)
             for truth, part in zip(state.moments, copy.moments, strict=True)
         ),
-        age=tuple(age + more for age, more in zip(state.age, added, strict=True)),
-        unit_step=tuple(step + more for step, more in zip(state.unit_step, added, strict=True)),
+        units=tuple(map(advanced, state.units, copy.units, copy.slots)),
         shared_step=state.shared_step + taken,
         diverged=torch.tensor(copy.diverged, device=taken.device),
     )
 
 
-def _axes(weights: Weights, slots: tuple[Tensor, ...]) -> list[tuple[Tensor | None, Tensor | None]]:
-    """Return, for each tensor of ``weights``, the slots of its rows and of its columns."""
-    rows = (*slots, None)
-    columns = (None, *slots)
-    trunk: list[tuple[Tensor | None, Tensor | None]] = [(None, None)] * (2 * len(weights.filters))
-    return [*trunk, *zip(rows, columns, strict=True), *((row, None) for row in rows)]
-
-
 def take_units(weights: Weights, slots: tuple[Tensor, ...]) -> Weights:
-    """Return the compact weights of the units in ``slots`` ((S, K) for each hidden layer)."""
+    """Return the compact weights of the units in ``slots`` ((S, K) for each layer of units)."""
 
-    def take(full: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+    def take(full: Tensor, rows: Axis | None, columns: Axis | None) -> Tensor:
         parts = []
         for seed in range(full.shape[0]):
             part = full[seed]
-            if rows is not None and rows.shape[1] < part.shape[0]:
-                part = part.index_select(0, rows[seed])
-            if columns is not None and columns.shape[1] < part.shape[1]:
-                part = part.index_select(1, columns[seed])
+            if rows is not None and slots[rows.layer].shape[1] < part.shape[0]:
+                part = part.index_select(0, slots[rows.layer][seed])
+            if columns is not None:
+                where = slots[columns.layer][seed]
+                if len(where) * columns.width < part.shape[1]:
+                    blocks = torch.unflatten(part, 1, (-1, columns.width))
+                    part = blocks.index_select(1, where).flatten(1, 2)
             parts.append(part)
         return torch.stack(parts)
 
-    axes = _axes(weights, slots)
-    return weights.rebuilt(
-        [take(full, *axis) for full, axis in zip(weights.tensors(), axes, strict=True)]
-    )
+    pairs = zip(weights.tensors(), rows_and_columns(weights), strict=True)
+    return weights.rebuilt([take(full, *axes) for full, axes in pairs])
 
 
 def _put_units(weights: Weights, part: Weights, slots: tuple[Tensor, ...]) -> Weights:
-    def put(full: Tensor, compact: Tensor, axis: tuple[Tensor | None, Tensor | None]) -> Tensor:
-        rows, columns = axis
+    def put(full: Tensor, compact: Tensor, axes: tuple[Axis | None, Axis | None]) -> Tensor:
+        rows, columns = axes
         result = full.clone()
         for seed in range(full.shape[0]):
-            if rows is None and columns is None:
-                result[seed].copy_(compact[seed])
-            elif columns is None:
-                assert rows is not None
-                result[seed].index_copy_(0, rows[seed], compact[seed])
-            elif rows is None:
-                result[seed].index_copy_(1, columns[seed], compact[seed])
+            value = compact[seed]
+            if columns is not None and value.shape[1] < full.shape[2]:
+                kept = full[seed]
+                if rows is not None:
+                    kept = kept.index_select(0, slots[rows.layer][seed])
+                blocks = torch.unflatten(kept, 1, (-1, columns.width)).clone()
+                source = torch.unflatten(value, 1, (-1, columns.width))
+                value = blocks.index_copy_(1, slots[columns.layer][seed], source).flatten(1, 2)
+            if rows is None:
+                result[seed].copy_(value)
             else:
-                wide = full[seed].index_select(0, rows[seed])
-                wide.index_copy_(1, columns[seed], compact[seed])
-                result[seed].index_copy_(0, rows[seed], wide)
+                result[seed].index_copy_(0, slots[rows.layer][seed], value)
         return result
 
-    axes = _axes(weights, slots)
-    tensors = zip(weights.tensors(), part.tensors(), axes, strict=True)
-    return weights.rebuilt([put(*arguments) for arguments in tensors])
+    triples = zip(weights.tensors(), part.tensors(), rows_and_columns(weights), strict=True)
+    return weights.rebuilt([put(*triple) for triple in triples])

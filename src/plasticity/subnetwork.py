@@ -5,8 +5,8 @@ and ``manifest.json`` (SHA-256 of both). Nothing in it can run code.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from plasticity import files
+from plasticity.config import Choice
 from plasticity.data import Dataset, check_manifest
 from plasticity.errors import DataError
 from plasticity.network import Architecture
 from plasticity.state import State, alive_slots, take_units
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Subnetwork:
     """Of the alive units."""
     capacity: tuple[int, ...]
     slots: tuple[tuple[int, ...], ...]
-    """For each hidden layer, where its units stood in the full network."""
+    """For each layer of units, where its units stood in the full network."""
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -44,7 +45,34 @@ class Subnetwork:
         return (images / 255 - mean) / std
 
 
-def save(path: Path, state: State, row: int, architecture: Architecture, dataset: Dataset) -> None:
+class CReLU(nn.Module):
+    """relu(x) and relu(-x), neighbours along the units' axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return twice as many channels or units."""
+        return torch.stack((x.relu(), (-x).relu()), 2).flatten(1, 2)
+
+
+class SmoothLeaky(nn.Module):
+    """a x + (1 - a) x sigmoid(rate x)."""
+
+    def __init__(self, slope: float, rate: float) -> None:
+        super().__init__()
+        self.slope, self.rate = slope, rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activation of each entry."""
+        return self.slope * x + (1 - self.slope) * x * torch.sigmoid(self.rate * x)
+
+
+def save(
+    path: Path,
+    state: State,
+    row: int,
+    architecture: Architecture,
+    dataset: Dataset,
+    activation: Choice,
+) -> None:
     """Write the alive units of one seed.
 
     Parameters
@@ -59,19 +87,21 @@ def save(path: Path, state: State, row: int, architecture: Architecture, dataset
         At full capacity.
     dataset
         Gives class names and standardisation.
+    activation
+        Of every layer of units.
     """
     slots = tuple(alive_slots(alive[row : row + 1]) for alive in state.alive)
     one = state.weights.map(lambda tensor: tensor[row : row + 1])
     compact = take_units(one, slots).map(lambda tensor: tensor[0].cpu().contiguous())
-    small = replace(architecture, widths=tuple(slot.shape[1] for slot in slots))
+    small = architecture.with_units([slot.shape[1] for slot in slots])
     description = {
         "format": FORMAT,
         "image": small.image,
         "trunk": small.trunk,
         "widths": small.widths,
-        "activation": "relu",
-        "layers": _layer_list(small),
-        "capacity": architecture.widths,
+        "copies": small.copies,
+        "layers": _layer_list(small, activation),
+        "capacity": architecture.units,
         "slots": [slot[0].tolist() for slot in slots],
         "classes": dataset.classes,
         "mean": dataset.mean,
@@ -94,39 +124,60 @@ def save(path: Path, state: State, row: int, architecture: Architecture, dataset
         files.write_json(new / "manifest.json", sums)
 
 
-def _layer_list(architecture: Architecture) -> list[dict[str, Any]]:
+def _activation_layer(activation: Choice) -> dict[str, Any]:
+    """Return an activation as evaluation has it."""
+    options = activation.options
+    match activation.rule:
+        case "leaky_relu":
+            return {"kind": "leaky_relu", "slope": options["slope"]}
+        case "smooth_leaky":
+            slope = float(options["slope"])
+        case "random_smooth_leaky":
+            slope = (float(options["lower"]) + float(options["upper"])) / 2
+        case simple:
+            return {"kind": simple}
+    rate = float(options["c"]) / float(options["p"])
+    return {"kind": "smooth_leaky", "slope": slope, "rate": rate}
+
+
+def _layer_list(architecture: Architecture, activation: Choice) -> list[dict[str, Any]]:
     """Return the layers in order, each with what ``torch.nn`` needs to build it."""
-    channels = (architecture.image[0], *architecture.trunk)
-    sizes = architecture.sizes
+    act = _activation_layer(activation)
     layers: list[dict[str, Any]] = []
-    for index, (a, b) in enumerate(pairwise(channels), start=1):
+    for index, (a, b) in enumerate(architecture.channels, start=1):
         layers += [
             {"name": f"conv{index}", "kind": "conv3x3", "inputs": a, "outputs": b},
-            {"name": f"act{index}", "kind": "relu"},
+            {"name": f"act{index}", **act},
             {"name": f"pool{index}", "kind": "maxpool2x2"},
         ]
     layers.append({"name": "flatten", "kind": "flatten"})
-    last = len(sizes) - 1
-    for index, (a, b) in enumerate(pairwise(sizes), start=1):
+    last = len(architecture.linears)
+    for index, (a, b) in enumerate(architecture.linears, start=1):
         layers.append({"name": f"fc{index}", "kind": "linear", "inputs": a, "outputs": b})
         if index < last:
-            layers.append({"name": f"fc{index}_act", "kind": "relu"})
+            layers.append({"name": f"fc{index}_act", **act})
     return layers
 
 
+_MODULES: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+    "conv3x3": lambda layer: nn.Conv2d(layer["inputs"], layer["outputs"], 3, padding=1),
+    "maxpool2x2": lambda layer: nn.MaxPool2d(2),  # noqa: ARG005 (every kind's form)
+    "flatten": lambda layer: nn.Flatten(),  # noqa: ARG005
+    "linear": lambda layer: nn.Linear(layer["inputs"], layer["outputs"]),
+    "relu": lambda layer: nn.ReLU(),  # noqa: ARG005
+    "leaky_relu": lambda layer: nn.LeakyReLU(layer["slope"]),
+    "gelu": lambda layer: nn.GELU(),  # noqa: ARG005
+    "crelu": lambda layer: CReLU(),  # noqa: ARG005
+    "smooth_leaky": lambda layer: SmoothLeaky(layer["slope"], layer["rate"]),
+}
+
+
 def _module(layer: dict[str, Any]) -> nn.Module:
-    match layer["kind"]:
-        case "conv3x3":
-            return nn.Conv2d(layer["inputs"], layer["outputs"], 3, padding=1)
-        case "relu":
-            return nn.ReLU()
-        case "maxpool2x2":
-            return nn.MaxPool2d(2)
-        case "flatten":
-            return nn.Flatten()
-        case "linear":
-            return nn.Linear(layer["inputs"], layer["outputs"])
-    raise DataError(f"arch.json: unknown layer kind '{layer['kind']}'; it is of a newer version")
+    if layer["kind"] not in _MODULES:
+        raise DataError(
+            f"arch.json: unknown layer kind '{layer['kind']}'; it is of a newer version"
+        )
+    return _MODULES[layer["kind"]](layer)
 
 
 def load_subnetwork(path: Path | str) -> Subnetwork:
@@ -158,6 +209,7 @@ def load_subnetwork(path: Path | str) -> Subnetwork:
             tuple(description["trunk"]),
             tuple(description["widths"]),
             len(description["classes"]),
+            description["copies"],
         ),
         capacity=tuple(description["capacity"]),
         slots=tuple(tuple(slots) for slots in description["slots"]),

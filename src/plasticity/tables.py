@@ -61,7 +61,7 @@ SCHEMAS: dict[tuple[str, str], dict[str, type]] = {
         "event": int,  # from 0
         "cycle": int,
         "step": int,
-        "layer": int,  # hidden layer, from 0
+        "layer": str,  # conv1, fc1, ...
         "requested": int,  # units the schedule asked to move
         "added": int,
         "removed": int,
@@ -76,13 +76,55 @@ SCHEMAS: dict[tuple[str, str], dict[str, type]] = {
         "step": int,
         "age": int,  # optimizer steps since the event; -1 just before it
         "moment": str,  # before | birth | along | end
-        "layer": int,
-        "cohort": str,  # newborn | incumbent | kept | removed | masked
+        "layer": str,
+        "cohort": str,  # newborn | incumbent | kept | removed | masked | founder | eventN, or
+        # matched_newborn | matched_incumbent: those whose gates are open as often, weighted
         "units": int,
+        "silent": int,  # units that feel no gradient; logarithms leave them out
         "activation_rate": float,  # mean over units of the share of probe images above threshold
         "gradient": float,  # mean over units of mean |dL/dz|, per example
-        "log_gradient": float,  # mean over units with a gradient of its natural logarithm
-        "silent": int,  # units whose gradient is exactly 0
+        "log_gradient": float,  # mean over units of its natural logarithm; the sum of the next four
+        "log_norm": float,  # of the norm of the outgoing weights to alive units
+        "log_gate": float,  # of mean |act'(z)|
+        "log_error": float,  # of the mean error norm of the next layer
+        "log_alignment": float,  # of the alignment of outgoing weights and error
+        "update_in": float,  # |change| / |incoming weights| of the last optimizer step
+        "update_out": float,  # the same for outgoing weights
+        "contribution": float,  # share of what the layer sends on, over the fair share
+        "median_log_gradient": float,
+    },
+    ("train", "shocks"): {
+        "seed": int,
+        "event": int,
+        "step": int,
+        "logit_shift": float,  # mean |logit after - logit before| on the probe
+        "loss_before": float,
+        "loss_after": float,
+        "acc_before": float,  # on the probe's training images
+        "acc_after": float,
+    },
+    ("train", "health"): {  # at the end of every cycle
+        "seed": int,
+        "event": int,
+        "step": int,
+        "layer": str,  # or all: the whole network
+        "units": int,
+        "dead": float,  # share of alive units that are never active on the probe
+        "dormant_010": float,  # share whose mean activation is at most 0.01 of the layer's mean
+        "dormant_025": float,
+        "dormant_100": float,
+        "effective_rank": float,  # of the layer's activations
+        "stable_rank": float,
+        "weight_norm": float,  # mean norm of the incoming weights of a unit
+        "gradient_cosine": float,  # mean cosine between the gradients of two images
+        "gradient_rank": float,  # effective rank of the matrix of those cosines
+    },
+    ("train", "lifelines"): {  # every unit of the first seed
+        "seed": int,
+        "layer": str,
+        "slot": int,
+        "born_step": int,
+        "removed_step": int,  # empty where it lived to the end
     },
     ("retrain", "seeds"): {
         "variant": str,
@@ -157,6 +199,8 @@ KEYS = (
     "moment",
     "layer",
     "cohort",
+    "slot",
+    "born_step",
 )
 
 

@@ -15,14 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plasticity import checkpoint, measures, optim, probe
+from plasticity import checkpoint, cohorts, measures, optim, probe
+from plasticity.config import Choice
 from plasticity.data import Batch, Images
-from plasticity.edit import Record, Rules, apply_event
+from plasticity.edit import Context, Record, apply_event
 from plasticity.errors import Interrupted
-from plasticity.network import Architecture, Weights, backward, cross_entropy, forward
+from plasticity.network import Activation, Architecture, Weights, backward, cross_entropy, forward
+from plasticity.rules import gate, trainability
 from plasticity.schedule import Event
-from plasticity.state import State, WorkingCopy, gather, new_state, scatter
+from plasticity.state import FOUNDER, State, WorkingCopy, gather, new_state, scatter
 from plasticity.tables import Row
+from plasticity.units import slots_of
 
 EARLY_PART = 0.1
 """Share of a window whose online accuracy is also recorded by itself."""
@@ -43,11 +46,13 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """The images on which units are measured."""
+class Learning:
+    """The rules that act between events."""
 
-    batch: Batch
-    threshold: float
+    gate: Choice
+    trainability: Choice
+    utility: Choice | None
+    """The prune rule whose running utility has to be kept, or None."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +64,34 @@ class Job:
     initial: Weights
     """At step 0, full capacity; what a rewind goes back to."""
     alive: tuple[Tensor, ...]
-    """(S, H) for each hidden layer, at step 0."""
+    """(S, H) for each layer of units, at step 0."""
+    asleep: tuple[Tensor, ...] | None
+    """(S, H): alive units that do not learn until an event wakes them, or None."""
     optimizer: optim.Optimizer
     lr: Callable[[int], float]
     """Of a window."""
     batches: Callable[[int], Batch]
     """Of a step."""
+    activation_at: Callable[[int], Activation]
+    """Of a step: in training."""
+    activation: Activation
+    """In evaluation and probes."""
+    learning: Learning
     window: int
     """Steps per window."""
     num_windows: int
     events: tuple[Event, ...]
-    rules: Rules
+    context: Context
+    """What events need."""
+    through_trunk: bool
+    """Whether channels of the trunk are edited, and so measured."""
     evaluation: Evaluation | None
-    probe: Probe | None
+    probing: bool
+    """Whether units are measured; a trained weight never depends on it."""
+
+    def counted(self, widths: Sequence[int]) -> list[int]:
+        """Return the units of the layers that can be edited."""
+        return list(widths if self.through_trunk else widths[len(self.architecture.trunk) :])
 
 
 @dataclass
@@ -81,6 +101,8 @@ class Progress:
     windows: list[dict[str, Any]] = field(default_factory=list)
     edits: list[dict[str, Any]] = field(default_factory=list)
     cohorts: list[Row] = field(default_factory=list)
+    shocks: list[Row] = field(default_factory=list)
+    health: list[Row] = field(default_factory=list)
     units: list[dict[str, Any]] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
     """Sums over the window so far, per seed; likewise the next two."""
@@ -99,8 +121,6 @@ class Run:
     state: State
     copy: WorkingCopy
     progress: Progress
-    record: Record | None = None
-    """Of the last event: which units are its newborns."""
 
     def settle(self) -> None:
         """Bring the truth up to date with the working copy."""
@@ -108,8 +128,30 @@ class Run:
         self.copy = gather(self.state)
 
     def widths(self) -> list[int]:
-        """Return the alive units of each hidden layer."""
+        """Return the alive units of each layer."""
         return [slot.shape[1] for slot in self.copy.slots]
+
+    def last_birth(self) -> int | None:
+        """Return the step of the last event so far that inserted or woke units."""
+        births = [
+            event.step
+            for event in self.job.events
+            if event.step <= self.step and (any(event.add) or event.tau is not None)
+        ]
+        return max(births, default=None)
+
+    def ages(self) -> tuple[Tensor, ...]:
+        """Return (S, K) steps since insertion of the working copy's units."""
+        taken = torch.tensor(self.copy.taken, device=self.state.shared_step.device)
+        return tuple(units.age + taken[:, None] for units in self.copy.units)
+
+    def gates(self) -> tuple[Tensor, ...] | None:
+        """Return (S, K) strengths of the working copy's units, or None where all are 1."""
+        rule, born = self.job.learning.gate, self.last_birth()
+        if rule.rule == "none" or born is None or self.step - born >= float(rule.options["steps"]):
+            return None
+        aged = map(lambda units, age: replace(units, age=age), self.copy.units, self.ages())
+        return gate.strengths(tuple(aged), rule.rule, rule.options)
 
 
 Report = Callable[[dict[str, Any]], None]
@@ -145,18 +187,24 @@ def run(
         return found
     current = start(job, found)
     events = {event.step: event for event in job.events}
+    marks = [event.step for event in job.events if event.measured]
     last_saved = time.monotonic()
     while current.step < total:
         event = events.get(current.step)
         if event is not None:
             _edit(current, event)
+        moment = _moment(current.step + 1, marks, total) if job.probing else None
+        before = current.copy.weights.map(torch.clone) if moment else None
         advance(current)
-        _probe_along(current, events, total)
+        if moment:
+            _probe_along(current, moment, before)
         if current.step % job.window == 0:
             _close_window(current)
             report(_summary(current))
         asked = stop()
-        if asked or event is not None or time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+        saved = time.monotonic() - last_saved
+        important = event is not None and event.measured
+        if asked or important or saved > CHECKPOINT_SECONDS:
             current.settle()
             checkpoint.save(folder, _checkpoint(current))
             last_saved = time.monotonic()
@@ -170,59 +218,103 @@ def run(
 
 def start(job: Job, found: checkpoint.Checkpoint | None) -> Run:
     """Return a job at its beginning, or where a checkpoint left it."""
-    if found is None:
-        state = new_state(job.initial.map(torch.clone), job.alive, job.optimizer.num_moments)
-        zeros = [0.0] * len(job.seeds)
-        progress = Progress(loss=zeros[:], online=zeros[:], early=zeros[:])
-        return Run(job, 0, state, gather(state), progress)
-    progress = Progress(**found.progress)
-    last = max((e for e in job.events if e.step < found.step), key=lambda e: e.step, default=None)
-    record = None if last is None else _recorded(found.state, progress, last.index, job.seeds)
-    return Run(job, found.step, found.state, gather(found.state), progress, record)
+    if found is not None:
+        return Run(job, found.step, found.state, gather(found.state), Progress(**found.progress))
+    state = new_state(job.initial.map(torch.clone), job.alive, job.optimizer.num_moments)
+    if job.asleep is not None:
+        pairs = zip(state.units, job.asleep, strict=True)
+        state = replace(state, units=tuple(replace(u, asleep=mask) for u, mask in pairs))
+    zeros = [0.0] * len(job.seeds)
+    progress = Progress(loss=zeros[:], online=zeros[:], early=zeros[:])
+    for units, name in zip(state.units, job.architecture.layer_names, strict=True):
+        learning = units.alive & ~units.asleep
+        progress.units += _unit_log(job.seeds, FOUNDER, 0, name, "founder", learning)
+    return Run(job, 0, state, gather(state), progress)
 
 
 def _checkpoint(current: Run) -> checkpoint.Checkpoint:
     return checkpoint.Checkpoint(current.step, current.state, vars(current.progress))
 
 
-def _recorded(state: State, progress: Progress, event: int, seeds: Sequence[int]) -> Record:
-    """Return the record of an event from the unit log."""
-    born = tuple(torch.zeros_like(alive) for alive in state.alive)
-    removed = tuple(torch.zeros_like(alive) for alive in state.alive)
-    rows = {seed: row for row, seed in enumerate(seeds)}
-    for unit in progress.units:
-        if unit["event"] == event:
-            mask = born if unit["change"] == "born" else removed
-            mask[unit["layer"]][rows[unit["seed"]], unit["slot"]] = True
-    return Record(born, removed)
+def _measure(job: Job, state: State, gates: Sequence[Tensor] | None) -> probe.Measurement:
+    return probe.measure(
+        state, *job.context.batch, job.activation, gates, through_trunk=job.through_trunk
+    )
+
+
+def _full_gates(current: Run) -> tuple[Tensor, ...] | None:
+    """Return (S, H) strengths of all slots, or None where all are 1."""
+    gates = current.gates()
+    if gates is None:
+        return None
+    return tuple(
+        torch.ones_like(units.age, dtype=part.dtype).scatter(1, slots, part)
+        for units, slots, part in zip(current.state.units, current.copy.slots, gates, strict=True)
+    )
 
 
 def _edit(current: Run, event: Event) -> None:
     """Apply one event to the truth, measured just before and just after, and gather again."""
-    job = current.job
-    before = scatter(current.state, current.copy)
-    assert job.probe is not None
-    x, labels = job.probe.batch
-    statistics = probe.measure(before, x, labels, job.probe.threshold)
-    after, record = apply_event(before, event, statistics, job.rules, job.initial, job.seeds)
-    current.state, current.copy, current.record = after, gather(after), record
+    job, progress = current.job, current.progress
+    state = scatter(current.state, current.copy)
+    gates = _full_gates(current)
+    measurement = _measure(job, state, gates)
+    after, record = apply_event(state, event, measurement, job.context)
+    current.state, current.copy = after, gather(after)
+    _log_edit(current, event, record, state)
+    if not (job.probing and event.measured):
+        return
     where: dict[str, int | str] = {"event": event.index, "cycle": event.index, "step": event.step}
-    current.progress.cohorts += measures.cohort_rows(
-        statistics,
-        measures.cohorts_before(before, record),
+    names, threshold = job.architecture.layer_names, job.context.threshold
+    progress.cohorts += cohorts.rows(
+        state,
+        measurement,
+        cohorts.before(state, record),
+        threshold,
         job.seeds,
+        names,
         where | {"age": -1, "moment": "before"},
+        gates,
     )
-    _log_edit(current, event, before)
-    _probe(current, where | {"age": 0, "moment": "birth"})
+    at_birth = _probe(current, event.index, 0, "birth", None)
+    progress.shocks += _shock_rows(job, event, measurement, at_birth)
 
 
-def _log_edit(current: Run, event: Event, before: State) -> None:
-    record = current.record
-    assert record is not None
+def _shock_rows(
+    job: Job, event: Event, before: probe.Measurement, after: probe.Measurement
+) -> list[Row]:
+    """Return what the event did to the function, on the probe."""
+    shift = (after.trace.logits - before.trace.logits).abs().double().mean((1, 2))
+    columns = {
+        "logit_shift": shift,
+        "loss_before": before.loss.double().mean(1),
+        "loss_after": after.loss.double().mean(1),
+        "acc_before": 100 * before.correct.double().mean(1),
+        "acc_after": 100 * after.correct.double().mean(1),
+    }
+    values = {name: part.tolist() for name, part in columns.items()}
+    return [
+        {"seed": seed, "event": event.index, "step": event.step}
+        | {name: part[row] if math.isfinite(part[row]) else None for name, part in values.items()}
+        for row, seed in enumerate(job.seeds)
+    ]
+
+
+def _log_edit(current: Run, event: Event, record: Record, before: State) -> None:
+    names = current.job.architecture.layer_names
     widths_before, widths_after = before.widths(), current.state.widths()
-    for layer, (added, removed) in enumerate(zip(event.add, event.remove, strict=True)):
-        assert widths_after[layer] == widths_before[layer] + added - removed
+    for layer, name in enumerate(names):
+        born, removed = record.born[layer], record.removed[layer]
+        added, gone = born.sum(1).tolist(), removed.sum(1).tolist()
+        if event.tau is None:
+            asked = event.add[layer] * (not event.wakes) - event.remove[layer] * (
+                not event.same_slots
+            )
+            assert widths_after[layer] == widths_before[layer] + asked * (not event.same_slots)
+        for change, mask in (("removed", removed), ("born", born)):
+            current.progress.units += _unit_log(
+                current.job.seeds, event.index, event.step, name, change, mask
+            )
         for row, seed in enumerate(current.job.seeds):
             current.progress.edits.append(
                 {
@@ -230,37 +322,46 @@ def _log_edit(current: Run, event: Event, before: State) -> None:
                     "event": event.index,
                     "cycle": event.index,
                     "step": event.step,
-                    "layer": layer,
-                    "requested": added + removed,
-                    "added": int(record.born[layer][row].sum()),
-                    "removed": int(record.removed[layer][row].sum()),
+                    "layer": name,
+                    "requested": added[row] + gone[row]
+                    if event.tau is not None
+                    else event.add[layer] + event.remove[layer],
+                    "added": added[row],
+                    "removed": gone[row],
                     "alive_before": widths_before[layer],
                     "alive_after": widths_after[layer],
                     "rewound": int(event.rewind),
                 }
             )
-            for change, mask in (("born", record.born), ("removed", record.removed)):
-                current.progress.units += [
-                    {
-                        "seed": seed,
-                        "event": event.index,
-                        "layer": layer,
-                        "slot": slot,
-                        "change": change,
-                    }
-                    for slot in mask[layer][row].nonzero()[:, 0].tolist()
-                ]
+
+
+def _unit_log(
+    seeds: Sequence[int], event: int, step: int, layer: str, change: str, mask: Tensor
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "seed": seed,
+            "event": event,
+            "step": step,
+            "layer": layer,
+            "slot": slot,
+            "change": change,
+        }
+        for row, seed in enumerate(seeds)
+        for slot in mask[row].nonzero()[:, 0].tolist()
+    ]
 
 
 def advance(current: Run) -> None:
     """Take one optimizer step with every seed; one whose loss is not finite stops for good."""
     job, copy, progress = current.job, current.copy, current.progress
     x, labels = job.batches(current.step)
-    trace = forward(copy.weights, x)
+    activation, scale = job.activation_at(current.step), _scale(current)
+    trace = forward(copy.weights, x, activation, scale)
     loss, grad_logits = cross_entropy(trace.logits, labels)
     correct = trace.logits.argmax(-1) == labels
     losses, rights = torch.stack([loss.double().mean(1), correct.double().mean(1)]).tolist()
-    backward(copy.weights, trace, grad_logits, copy.grads)
+    backward(copy.weights, trace, grad_logits, copy.grads, activation, scale)
     for row, value in enumerate(losses):
         if not math.isfinite(value) and copy.diverged[row] < 0:
             copy.diverged[row] = current.step
@@ -270,45 +371,133 @@ def advance(current: Run) -> None:
         progress.online[row] += rights[row]
         if current.step % job.window < math.ceil(EARLY_PART * job.window):
             progress.early[row] += rights[row]
-    window = current.step // job.window
-    optim.step_(copy, job.optimizer, [job.lr(window)] * len(job.seeds))
+    rate = job.lr(current.step // job.window)
+    optim.step_(copy, job.optimizer, [rate] * len(job.seeds), _gains(current, rate))
+    if job.learning.utility is not None:
+        _keep_utility_(current, trace.hidden, job.learning.utility)
     widths = current.widths()
     progress.flops += _flops(job.architecture, tuple(widths)) * labels.shape[1]
-    progress.active_unit_steps += sum(widths)
+    progress.active_unit_steps += sum(job.counted(widths))
     current.step += 1
 
 
 @cache
 def _flops(architecture: Architecture, widths: tuple[int, ...]) -> int:
     """Return the FLOPs of one image's training step with some units alive."""
-    return measures.training_flops(replace(architecture, widths=widths))
+    return measures.training_flops(architecture.with_units(widths))
 
 
-def _probe_along(current: Run, events: dict[int, Event], total: int) -> None:
-    """Measure the units on the grid of ages, and at the last step of the cycle."""
-    started = max((step for step in events if step < current.step), default=None)
-    if started is None or current.job.probe is None:
-        return
-    age = current.step - started
-    ends = current.step in events or current.step == total
-    if not ends and age not in PROBE_AGES:
-        return
-    current.settle()
-    index = events[started].index
-    moment = "end" if ends else "along"
-    where: dict[str, int | str] = {"event": index, "cycle": index, "step": current.step}
-    _probe(current, where | {"age": age, "moment": moment})
+def _scale(current: Run) -> tuple[Tensor, ...] | None:
+    gates = current.gates()
+    if gates is None:
+        return None
+    return tuple(part.to(current.job.initial.bias[0].dtype) for part in gates)
 
 
-def _probe(current: Run, where: dict[str, int | str]) -> None:
-    job = current.job
-    assert job.probe is not None
-    assert current.record is not None
-    x, labels = job.probe.batch
-    statistics = probe.measure(current.state, x, labels, job.probe.threshold)
-    current.progress.cohorts += measures.cohort_rows(
-        statistics, measures.cohorts_after(current.state, current.record), job.seeds, where
+def _gains(current: Run, rate: float) -> optim.Gains | None:
+    """Return who learns how fast at this step, or None where everybody learns alike."""
+    job, copy = current.job, current.copy
+    if job.asleep is not None:
+        asleep = tuple(units.asleep for units in copy.units)
+        awake = tuple((~mask).to(copy.weights.bias[0].dtype) for mask in asleep)
+        return optim.Gains("update", asleep, awake, awake)
+    rule, born = job.learning.trainability, current.last_birth()
+    if rule.rule == "none":
+        return None
+    learners = trainability.Learners(
+        inserted=tuple(units.cohort != FOUNDER for units in copy.units),
+        age=current.ages(),
+        since_birth=current.step - (-(10**12) if born is None else born),
+        rate=rate / job.lr(0),
+        weights=copy.weights,
+        grads=copy.grads,
     )
+    return trainability.TABLE[rule.rule](learners, rule.options)
+
+
+def _keep_utility_(current: Run, hidden: Sequence[Tensor], rule: Choice) -> None:
+    """Update the running utility of continual backprop (Dohare et al. 2024, equation 1).
+
+    As their published code has it: the weights are those after the step, means are over the next
+    layer's units and over the unit's inputs.
+    """
+    copy, decay = current.copy, float(rule.options["decay"])
+    depth = len(copy.weights.filters)
+    ages = current.ages()
+    for index, h in enumerate(hidden):
+        layer = depth + index
+        units, slots = copy.units[layer], slots_of(copy.weights, layer)
+        units.activity.mul_(decay).add_(h.mean(1), alpha=1 - decay)
+        size = h
+        if rule.options["kind"] == "adaptable_contribution":
+            corrected = units.activity / (1 - decay ** ages[layer].double()).to(h.dtype)
+            size = h - corrected[:, None]
+        now = slots.outgoing.abs().mean(2) * size.abs().mean(1)
+        if rule.options["kind"] == "adaptable_contribution":
+            now = now / slots.incoming.abs().mean(2)
+        units.utility.mul_(decay).add_(now, alpha=1 - decay)
+
+
+def _moment(step: int, marks: Sequence[int], total: int) -> tuple[int, int, str] | None:
+    """Return event, age and moment of the measurement due after a step, or None."""
+    index = max((i for i, mark in enumerate(marks) if mark < step), default=None)
+    if index is None:
+        return None
+    age = step - marks[index]
+    if step in marks or step == total:
+        return index, age, "end"
+    return (index, age, "along") if age in PROBE_AGES else None
+
+
+def _probe_along(current: Run, due: tuple[int, int, str], before: Weights | None) -> None:
+    """Measure the units at an age of the grid, or at the last step of the cycle."""
+    assert before is not None
+    updates = _updates(current, before)
+    current.settle()
+    event = [event for event in current.job.events if event.measured][due[0]]
+    _probe(current, event.index, due[1], due[2], updates)
+
+
+def _updates(current: Run, before: Weights) -> cohorts.Updates:
+    """Return |change| / |weight| of each unit in the last step, put in their slots."""
+    result = []
+    for layer, (slots, units) in enumerate(
+        zip(current.copy.slots, current.state.units, strict=True)
+    ):
+        now, then = slots_of(current.copy.weights, layer), slots_of(before, layer)
+        pair = []
+        for new, old in ((now.incoming, then.incoming), (now.outgoing, then.outgoing)):
+            size = old.double().norm(dim=2)
+            ratio = (new.double() - old.double()).norm(dim=2) / torch.where(size > 0, size, 1)
+            full = torch.zeros_like(units.age, dtype=torch.float64)
+            pair.append(full.scatter(1, slots, torch.where(size > 0, ratio, 0)))
+        result.append((pair[0], pair[1]))
+    return tuple(result)
+
+
+def _probe(
+    current: Run, event: int, age: int, moment: str, updates: cohorts.Updates | None
+) -> probe.Measurement:
+    job, progress = current.job, current.progress
+    gates = _full_gates(current)
+    measurement = _measure(job, current.state, gates)
+    step: dict[str, int | str] = {"event": event, "step": current.step}
+    names = job.architecture.layer_names
+    progress.cohorts += cohorts.rows(
+        current.state,
+        measurement,
+        cohorts.after(current.state, event, moment),
+        job.context.threshold,
+        job.seeds,
+        names,
+        step | {"cycle": event, "age": age, "moment": moment},
+        gates,
+        updates,
+        matched=moment != "along",
+    )
+    if moment == "end":
+        progress.health += cohorts.health_rows(current.state, measurement, job.seeds, names, step)
+    return measurement
 
 
 def _close_window(current: Run) -> None:
@@ -320,7 +509,7 @@ def _close_window(current: Run) -> None:
     full = False
     if job.evaluation is not None:
         full = finished in job.evaluation.full_at
-        accuracy, tested = _evaluate(current.copy.weights, job.evaluation, full=full)
+        accuracy, tested = _evaluate(current, job.evaluation, full=full)
     early = math.ceil(EARLY_PART * job.window)
     for row, seed in enumerate(job.seeds):
         whole = current.copy.diverged[row] < 0
@@ -336,8 +525,8 @@ def _close_window(current: Run) -> None:
                 "acc": accuracy[row],
                 "test_images": tested,
                 "full": int(full),
-                "units": measures.units_text(current.widths()),
-                "alive_units": sum(current.widths()),
+                "units": measures.units_text(job.counted(current.widths())),
+                "alive_units": sum(job.counted(current.widths())),
                 "flops": progress.flops,
                 "active_unit_steps": progress.active_unit_steps,
             }
@@ -347,16 +536,17 @@ def _close_window(current: Run) -> None:
 
 
 def _evaluate(
-    weights: Weights, evaluation: Evaluation, *, full: bool
+    current: Run, evaluation: Evaluation, *, full: bool
 ) -> tuple[list[float | None], int]:
     """Return the test accuracy of each seed in percent, and on how many images."""
-    images = evaluation.images
+    weights, images = current.copy.weights, evaluation.images
+    activation, scale = current.job.activation, _scale(current)
     index = torch.arange(len(images)) if full else evaluation.subset
     seeds = weights.bias[0].shape[0]
     correct = torch.zeros(seeds, dtype=torch.int64, device=images.pixels.device)
     for part in torch.split(index.to(images.pixels.device), EVALUATION_BATCH):
         x = images.standardise(images.pixels.index_select(0, part))
-        trace = forward(weights, x.expand(seeds, *x.shape))
+        trace = forward(weights, x.expand(seeds, *x.shape), activation, scale)
         correct += (trace.logits.argmax(-1) == images.labels[part]).sum(1)
     return [100 * value / len(index) for value in correct.tolist()], len(index)
 

@@ -1,0 +1,84 @@
+"""What a rule may know of one layer before an event: the same form for every kind of layer.
+
+F is the number of incoming weights of a unit, G that of its outgoing weights, whatever the
+neighbouring layers are: a channel of the last convolution has one outgoing weight for each unit of
+the first hidden layer and each place of its map. N counts images times places (one place in a
+fully connected layer). Rules work on this view and never know the network.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from plasticity.units import Slots
+
+__all__ = ["LayerView", "Options", "Slots"]
+
+Options = Mapping[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """One layer of S networks before an event; statistics are those of the probe batch.
+
+    What a masked slot would do is measured as if it were alive: ``hidden``, ``flow``, ``delta`` and
+    the two gradients are filled for every slot.
+    """
+
+    incoming: Tensor
+    """(S, H, F) weights into each slot."""
+    bias: Tensor
+    """(S, H)."""
+    outgoing: Tensor
+    """(S, H, G) weights out of each slot."""
+    alive: Tensor
+    """(S, H) bool."""
+    input_alive: Tensor
+    """(S, F) bool: whether the unit at the other end takes part; always true for pixels. For an
+    insertion: after the event, newborns of the previous layer included."""
+    output_alive: Tensor
+    """(S, G) bool: likewise; always true for classes. For an insertion: before and after the event,
+    newborns of the next layer excluded, whose incoming weights are their own rule's to choose."""
+    age: Tensor
+    """(S, H) int64, optimizer steps since insertion."""
+    utility: Tensor
+    """(S, H) running utility of continual backprop; zeros where nobody keeps it."""
+    hidden: Tensor
+    """(S, N, H) activations, before mask and gate."""
+    derivative: Tensor
+    """(S, N, H) of the activation function at the pre-activation."""
+    flow: Tensor
+    """(S, N, H) dL/dh, L the image's own loss; a gate's strength is part of it."""
+    inputs: Tensor | None
+    """(S, N, F) what enters, masked units as 0; None for a convolution."""
+    error: Tensor | None
+    """(S, N, G) dL/dz of the next layer, masked units as 0; None where that is not a fully
+    connected layer with one weight per unit pair."""
+    incoming_gradient: Tensor
+    """(S, H, F) dL/dw, L the mean over images."""
+    outgoing_gradient: Tensor
+    """(S, H, G) dL/dv, L the mean over images."""
+    curvature: Tensor | None
+    """(S, H) sum over the unit's weights of w^2 d2L/dw2; None unless the rule asks for it."""
+    num_images: int
+    """Images of the probe: N divided by the places of the layer's map."""
+    threshold: float
+    """An activation above it counts as active."""
+    value_at: Callable[[Tensor], Tensor]
+    """The activation function, as in evaluation."""
+
+    @property
+    def delta(self) -> Tensor:
+        """Return (S, N, H): dL/dz of every slot as if it were alive."""
+        return self.derivative * self.flow
+
+    @property
+    def activation_rate(self) -> Tensor:
+        """Return (S, H): share of images (and places) on which a slot is active."""
+        return (self.hidden > self.threshold).to(self.hidden.dtype).mean(1)
+
+    @property
+    def gradient(self) -> Tensor:
+        """Return (S, H): mean over images (and places) of |dL/dz|."""
+        return self.delta.abs().mean(1)

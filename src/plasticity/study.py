@@ -1,0 +1,231 @@
+"""Studies: named conditions over shared settings, complete and checked before any is run. No torch.
+
+The tables of a condition are kept in a folder named by the hash of its settings: what is there need
+not be run again, and other settings never meet old tables. ``study_run`` runs what is missing.
+"""
+
+import copy
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from plasticity import RESULTS_VERSION, config, files
+from plasticity.errors import ConfigError
+from plasticity.yaml12 import read_yaml
+
+DONE, FAILED = "condition.json", "failed.json"
+"""What stands in a condition's folder beside its tables, or instead of them."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One setting of a study, complete and checked."""
+
+    name: str
+    settings: Mapping[str, Any]
+    """Dotted parameter -> value: those of the study, and its own."""
+    params: config.Params
+    experiment: str
+    """Its name and the hash of whatever can change its tables."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study asks for."""
+
+    name: str
+    title: str
+    stages: tuple[str, ...]
+    """Brought up to date, with all that they need."""
+    conditions: tuple[Condition, ...]
+
+
+def _nearest(name: str, allowed: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+        raise ValueError(
+            f"got {name!r}, expected lower-case letters, digits, '_' and '-', a letter first"
+        )
+    return name
+
+
+def _stage(name: str) -> str:
+    allowed = tuple(config.STAGE_PARAMS)
+    if name not in allowed:
+        hint = _nearest(name, allowed)
+        raise ValueError(f"unknown '{name}'{hint} (allowed: {', '.join(allowed)})")
+    return name
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    settings: dict[str, Any] = {}
+    conditions: Annotated[
+        dict[Annotated[str, AfterValidator(_name)], dict[str, Any]], Field(min_length=1)
+    ]
+    stages: Annotated[
+        tuple[Annotated[str, AfterValidator(_stage)], ...], Field(strict=False, min_length=1)
+    ] = tuple(config.STAGE_PARAMS)
+
+
+def read(path: Path, params: Path = files.PARAMS) -> Study:
+    """Return a study, every condition resolved on the project's parameters.
+
+    Raises
+    ------
+    ConfigError
+        Listing every error of the file: what is no part of a study, and, for each condition, what
+        cannot be run.
+    """
+    tree, base = read_yaml(path), read_yaml(params)
+    errors: list[str] = []
+    try:
+        _name(path.stem)
+    except ValueError as error:
+        errors.append(f"the name of the file: {error}")
+    form: _Form | None = None
+    try:
+        form = _Form.model_validate(tree)
+    except ValidationError as invalid:
+        errors += [_explain(error) for error in invalid.errors()]
+    settings, resolved, wrong = _conditions(tree, base)
+    errors += wrong
+    conditions: tuple[Condition, ...] = ()
+    if form is not None and not errors:
+        stages = tuple(stage for stage in config.STAGE_PARAMS if stage in form.stages)
+        conditions = tuple(
+            Condition(name, settings[name], done, f"{name}-{_digest(done, stages)}")
+            for name, done in resolved.items()
+        )
+        errors += _equal_conditions(conditions)
+    if errors or form is None:
+        noun = "error" if len(errors) == 1 else "errors"
+        lines = "\n".join(f"  {path}: {line}" for line in errors)
+        raise ConfigError(f"{len(errors)} {noun} in the study\n{lines}")
+    return Study(path.stem, form.title, stages, conditions)
+
+
+def _explain(error: Any) -> str:
+    """Return one line: key, value, what is allowed, the nearest name."""
+    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key{_nearest(key, _Form.model_fields)}"
+        case "missing":
+            return f"{key}: is missing"
+        case "value_error":
+            return f"{key}: {error['ctx']['error']}"
+    expected = error["msg"].replace("Input should be ", "").replace("dictionary", "mapping")
+    return f"{key}: got {error['input']!r}, expected {expected}"
+
+
+def _conditions(
+    tree: Mapping[str, Any], base: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Any]], dict[str, config.Params], list[str]]:
+    """Return the settings and the parameters of every condition that has the form, and errors."""
+    shared, named = tree.get("settings", {}), tree.get("conditions")
+    if not isinstance(shared, dict) or not isinstance(named, dict):
+        return {}, {}, []
+    settings = {
+        str(name): {str(key): value for key, value in (shared | own).items()}
+        for name, own in named.items()
+        if isinstance(own, dict)
+    }
+    resolved: dict[str, config.Params] = {}
+    wrong: dict[str, list[str]] = {}
+    for name, values in settings.items():
+        filled = copy.deepcopy(dict(base))
+        wrong[name] = put_all(filled, values)
+        try:
+            resolved[name] = config.resolve(filled, "")
+        except ConfigError as error:
+            wrong[name] += [line.removeprefix("  : ") for line in str(error).splitlines()[1:]]
+    everywhere = [
+        line
+        for line in next(iter(wrong.values()), [])
+        if len(wrong) > 1 and all(line in lines for lines in wrong.values())
+    ]
+    errors = [f"every condition: {line}" for line in everywhere]
+    for name, lines in wrong.items():
+        errors += [f"conditions.{name}: {line}" for line in lines if line not in everywhere]
+    return settings, resolved, errors
+
+
+def put_all(tree: Any, settings: Mapping[str, Any]) -> list[str]:
+    """Write settings into a tree of parameters; return a line for each that has no place there."""
+    errors = []
+    for key, value in settings.items():
+        *sections, last = key.split(".")
+        if "presets" in (*sections, last)[:1]:
+            errors.append(f"{key}: not for a study; set the parameter itself, such as train.lr")
+            continue
+        section = tree
+        for name in sections:
+            section = section.setdefault(name, {}) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section[last] = value
+        else:
+            errors.append(f"{key}: '{'.'.join(sections)}' is no section; give it a whole value")
+    return errors
+
+
+def _digest(params: config.Params, stages: Collection[str]) -> str:
+    """Return the hash of whatever can change a table of these stages, but for the code."""
+    seen = {section for stage in stages for section in config.STAGE_PARAMS[stage]} - {"report"}
+    sections = params.model_dump(mode="json", include=seen)
+    sections.get("train", {}).pop("workers", None)
+    inputs = {"params": sections, "stages": sorted(stages), "results": RESULTS_VERSION}
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _equal_conditions(conditions: Sequence[Condition]) -> list[str]:
+    first: dict[str, str] = {}
+    errors = []
+    for condition in conditions:
+        other = first.setdefault(condition.experiment.rpartition("-")[2], condition.name)
+        if other != condition.name:
+            errors.append(
+                f"conditions.{condition.name}: the same settings as '{other}'; leave one out"
+            )
+    return errors
+
+
+def place(study: Study, condition: Condition) -> Path:
+    """Return the folder of a condition's tables."""
+    return files.study_path(study.name, condition.experiment)
+
+
+def status(study: Study, condition: Condition, root: Path = Path()) -> str:
+    """Return ``done``, ``failed`` (a run tries again) or ``to run``."""
+    folder = root / place(study, condition)
+    if (folder / DONE).exists():
+        return "done"
+    return "failed" if (folder / FAILED).exists() else "to run"
+
+
+def select(study: Study, only: Sequence[str]) -> tuple[Condition, ...]:
+    """Return the conditions of these names, or all when there is no name.
+
+    Raises
+    ------
+    ConfigError
+        For a name that is no condition's.
+    """
+    known = [condition.name for condition in study.conditions]
+    if unknown := sorted(set(only) - set(known)):
+        lines = [f"  --only: unknown '{name}'{_nearest(name, known)}" for name in unknown]
+        raise ConfigError("\n".join(["no such condition", *lines, f"  there are {known}"]))
+    return tuple(one for one in study.conditions if not only or one.name in only)

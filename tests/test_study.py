@@ -1,0 +1,486 @@
+"""Studies: checked before anything runs, each condition run once, its tables whole or not there."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+import yaml
+from commands import python
+
+from plasticity import config, files, study, study_run, tables
+from plasticity.errors import ConfigError, Interrupted, PlasticityError
+from plasticity.yaml12 import read_yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+TREE = read_yaml(ROOT / "params.yaml")
+TREE["presets"] = {"tiny": {"digits": TREE["presets"]["tiny"]["digits"]}}  # read in no time
+TWO = {
+    "title": "Two",
+    "settings": {"scale": "tiny", "dataset": "digits", "train.lr": 0.1},
+    "stages": ["train"],
+    "conditions": {"grow": {"op": "grow"}, "prune": {"op": "prune", "train.lr": 0.2}},
+}
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """Work in a committed project that has all a study looks at, but nothing to run."""
+    folder = tmp_path / "project"
+    for name in ("src/code.py", "stages/code.py", "dvc.yaml", "README.md"):
+        files.write_text(folder / name, "as committed\n")
+    files.write_text(folder / "params.yaml", yaml.safe_dump(TREE))
+    commit(folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def commit(folder):
+    for command in ("init --quiet", "add --all", "commit --quiet --message all"):
+        author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+        subprocess.run(["git", *author, *command.split()], cwd=folder, check=True)
+
+
+def read(content, name="two"):
+    """Return the study of a tree, or of a text, in a file of this name."""
+    text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+    files.write_text(Path(f"{name}.yaml"), text)
+    return study.read(Path(f"{name}.yaml"))
+
+
+def with_conditions(**conditions):
+    return TWO | {"conditions": conditions}
+
+
+def experiments(content):
+    return [condition.experiment for condition in read(content).conditions]
+
+
+def hash_with(name="grow", **settings):
+    """Return the experiment of one condition with these settings ('__' for '.')."""
+    dotted = {key.replace("__", "."): value for key, value in settings.items()}
+    return experiments(with_conditions(**{name: {"op": "grow"} | dotted}))[0]
+
+
+# -- reading
+
+
+def test_a_condition_takes_the_settings_of_the_study_and_then_its_own():
+    grow, prune = read(TWO).conditions
+    assert (grow.params.op, grow.params.train.lr, grow.params.train.seeds) == ("grow", 0.1, 3)
+    assert (prune.params.op, prune.params.train.lr) == ("prune", 0.2)
+
+
+def test_a_study_that_names_no_stages_asks_for_all():
+    assert read({key: TWO[key] for key in TWO if key != "stages"}).stages == tuple(
+        config.STAGE_PARAMS
+    )
+
+
+def test_stages_are_in_the_order_of_the_pipeline():
+    assert read(TWO | {"stages": ["retrain", "train"]}).stages == ("train", "retrain")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda p: p.stem)
+def test_a_study_of_the_project_can_be_run(path):
+    assert study.read(path, ROOT / "params.yaml").conditions
+
+
+WRONG = {
+    # name: (the study, what the message must say)
+    "unknown key": (TWO | {"conditons": {}}, ["conditons: unknown key; did you mean 'conditions'"]),
+    "no title": ({"conditions": TWO["conditions"]}, ["title: is missing"]),
+    "no condition": (with_conditions(), ["conditions: got {}"]),
+    "condition that is no mapping": (with_conditions(a="grow"), ["conditions.a: got 'grow'"]),
+    "settings that are no mapping": (TWO | {"settings": 3}, ["settings: got 3", "mapping"]),
+    "unknown stage": (TWO | {"stages": ["trian"]}, ["stages.0: unknown 'trian'", "'train'"]),
+    "no stage": (TWO | {"stages": []}, ["stages: got []"]),
+    "name that is no folder": (
+        with_conditions(**{"a/b": {}, "A": {}}),
+        ["conditions.a/b: got 'a/b', expected lower-case letters", "conditions.A: got 'A'"],
+    ),
+    "unknown parameter": (
+        with_conditions(a={"compactnes": 0.2}, b={}),
+        ["conditions.a: compactnes: unknown key; did you mean 'compactness'?"],
+    ),
+    "unknown parameter of a section": (
+        with_conditions(a={"train.epoch": 2}),
+        ["conditions.a: train.epoch: unknown key; did you mean 'epochs'?"],
+    ),
+    "unknown section": (with_conditions(a={"trian.lr": 0.1}), ["conditions.a: trian:", "'train'"]),
+    "part of a value": (with_conditions(a={"op.rule": 1}), ["a: op.rule: 'op' is no section"]),
+    "part of a part": (with_conditions(a={"op.a.b": 1}), ["a: op.a.b: 'op.a' is no section"]),
+    "preset": (
+        with_conditions(a={"presets.tiny.digits.train.lr": 1}),
+        ["a: presets.tiny.digits.train.lr: not for a study"],
+    ),
+    "all presets": (with_conditions(a={"presets": {}}), ["a: presets: not for a study"]),
+    "unknown name": (
+        with_conditions(a={"op": "grwo"}),
+        ["conditions.a: op: unknown 'grwo'; did you mean 'grow'?"],
+    ),
+    "values that do not fit together": (
+        with_conditions(a={"train.epochs": 7}, b={}),
+        ["conditions.a: train.epochs: got 7, expected a multiple of edit.cycles"],
+    ),
+    "equal conditions": (
+        with_conditions(a={}, b={"train.lr": 0.2}, c={"train.lr": 0.1}),
+        ["conditions.c: the same settings as 'a'"],
+    ),
+    "no mapping": ("[1]", ["expected a mapping"]),
+    "key that stands twice": ("title: a\ntitle: b\n", ["'title' stands twice"]),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), WRONG.values(), ids=WRONG)
+def test_a_wrong_study_is_refused_with_the_key_and_the_value(content, told):
+    with pytest.raises(ConfigError) as refused:
+        read(content)
+    assert "two.yaml" in str(refused.value)
+    assert [text for text in told if text not in str(refused.value)] == []
+
+
+def test_all_errors_are_told_at_once():
+    with pytest.raises(ConfigError) as refused:
+        read(
+            with_conditions(a={"op": "grwo", "train.lr": -1.0}, b={"train.epoch": 2})
+            | {"titel": "x", "stages": ["trian"]},
+            name="Wrong",
+        )
+    lines = [line.removeprefix("  Wrong.yaml: ") for line in str(refused.value).splitlines()]
+    assert lines[0] == "6 errors in the study"
+    assert sorted(line.split(":")[0] for line in lines[1:]) == [
+        "conditions.a",
+        "conditions.a",
+        "conditions.b",
+        "stages.0",
+        "the name of the file",
+        "titel",
+    ]
+
+
+def test_an_error_of_all_conditions_is_told_once():
+    with pytest.raises(ConfigError) as refused:
+        read(TWO | {"settings": TWO["settings"] | {"compactness": 2.0}})
+    assert str(refused.value).count("compactness") == 1
+    assert "two.yaml: every condition: compactness: got 2.0" in str(refused.value)
+
+
+# -- the hash of the settings
+
+
+def test_the_hash_does_not_depend_on_what_cannot_change_a_table():
+    same = hash_with()
+    assert same.startswith("grow-")
+    assert hash_with(compactness=0.5, train__lr=0.1) == same
+    assert hash_with(train__workers=2, report__title="Other") == same
+    assert hash_with(retrain__epochs=10, continual__steps=20) == same  # stages that do not run
+    assert hash_with(train__seeds=3, train__epochs=None) == same  # what the preset gives
+    assert hash_with(name="other").rpartition("-")[2] == same.rpartition("-")[2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"op": "prune"},
+        {"compactness": 0.4},
+        {"train__lr": 0.1000001},
+        {"train__seeds": 4},
+        {"train__device": "cpu"},
+        {"data__train_images": 100},
+        {"network__widths": [10, 12]},
+        {"intervention__selection__grow": "random"},
+    ],
+    ids=str,
+)
+def test_the_hash_depends_on_every_parameter_that_the_stages_see(settings):
+    assert hash_with(**settings) != hash_with()
+
+
+def test_the_hash_depends_on_the_stages_and_the_version_of_the_results(monkeypatch):
+    once = experiments(TWO)
+    both = experiments(TWO | {"stages": ["train", "retrain"]})
+    monkeypatch.setattr(study, "RESULTS_VERSION", study.RESULTS_VERSION + 1)
+    later = experiments(TWO)
+    assert len({*once, *both, *later}) == 6
+
+
+# -- running, with a function in the place of DVC
+
+
+class Runner:
+    """Leaves a table, and fails for some conditions; knows what it was asked for."""
+
+    def __init__(self, *failing):
+        self.failing = failing
+        self.asked = []
+
+    def __call__(self, job, clone):
+        self.asked.append(job.condition.name)
+        files.write_text(job.log, f"line of {job.condition.name}\n" * 100)
+        files.write_text(clone / "reports/train/seeds.csv", f"table of {job.condition.name}\n")
+        files.write_text(clone / "reports/train/timing.json", "{}")
+        files.write_text(clone / "reports/extract/metrics.json", "{}")
+        if job.condition.name in self.failing:
+            raise PlasticityError("no luck")
+
+
+def run(asked, runner, only=()):
+    study_run.run(asked, study.select(asked, only), runner=runner)
+
+
+def kept(asked):
+    """Return condition -> the files in its place."""
+    return {
+        condition.name: sorted(
+            str(path.relative_to(study.place(asked, condition)))
+            for path in study.place(asked, condition).rglob("*")
+            if path.is_file()
+        )
+        for condition in asked.conditions
+    }
+
+
+WHOLE = ["condition.json", "reports/extract/metrics.json", "reports/train/seeds.csv"]
+
+
+def test_tables_are_kept_with_what_was_run(project):
+    asked = read(TWO)
+    run(asked, Runner())
+    prune = asked.conditions[1]
+    place = Path("reports/studies/two") / prune.experiment
+    record = files.read_json(place / "condition.json")
+    trees = subprocess.check_output(["git", "rev-parse", "HEAD", "HEAD:src"], text=True).split()
+    assert kept(asked) == {"grow": WHOLE, "prune": WHOLE}
+    assert (place / "reports/train/seeds.csv").read_text() == "table of prune\n"
+    assert record["condition"] == "prune"
+    assert record["settings"] == TWO["settings"] | TWO["conditions"]["prune"]
+    assert record["params"] == json.loads(json.dumps(prune.params.model_dump(mode="json")))
+    assert [record["code"]["commit"], record["code"]["src"]] == trees
+    assert list((project / ".dvc/tmp/studies/two/clones").iterdir()) == []
+
+
+def test_what_is_there_is_not_run_again():
+    run(read(TWO), Runner())
+    third = with_conditions(**TWO["conditions"], static={"op": "static"})
+    again = Runner()
+    run(read(third), again)
+    assert again.asked == ["static"]
+
+
+def test_other_settings_are_run_and_the_old_tables_stay():
+    old = read(TWO)
+    run(old, Runner())
+    new = read(with_conditions(grow={"op": "grow", "compactness": 0.4}))
+    run(new, Runner())
+    assert kept(old)["grow"] == kept(new)["grow"] == WHOLE
+
+
+def test_a_condition_that_fails_is_recorded_and_stops_no_other():
+    asked, runner = read(TWO), Runner("grow")
+    with pytest.raises(PlasticityError, match="1 of 2 conditions failed: grow") as failed:
+        run(asked, runner)
+    record = files.read_json(study.place(asked, asked.conditions[0]) / "failed.json")
+    assert failed.value.exit_code == 1
+    assert runner.asked == ["grow", "prune"]
+    assert kept(asked) == {"grow": ["failed.json"], "prune": WHOLE}
+    assert record["error"] == "no luck"
+    assert record["log"] == ["line of grow"] * study_run.LOG_LINES
+    assert [study.status(asked, one) for one in asked.conditions] == ["failed", "done"]
+
+
+def test_a_condition_that_failed_is_tried_again():
+    asked, again = read(TWO), Runner()
+    with pytest.raises(PlasticityError):
+        run(asked, Runner("grow"))
+    run(asked, again)
+    assert again.asked == ["grow"]
+    assert kept(asked) == {"grow": WHOLE, "prune": WHOLE}
+
+
+def test_a_fault_of_the_program_is_not_taken_for_a_failed_condition():
+    def wrong(*_):
+        raise ZeroDivisionError
+
+    asked = read(TWO)
+    with pytest.raises(ZeroDivisionError):
+        run(asked, wrong)
+    assert kept(asked) == {"grow": [], "prune": []}
+
+
+@pytest.mark.parametrize("number", range(len(WHOLE)))
+def test_killed_while_tables_are_put_in_place_none_is_there_and_the_next_run_has_all(
+    monkeypatch, number
+):
+    asked, write, writes = read(with_conditions(grow={})), files.write_bytes, []
+
+    def write_or_die(path, content):
+        writes.extend([path] * ("reports/studies" in str(path)))
+        if len(writes) > number:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_bytes", write_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            run(asked, Runner())
+    assert len(writes) == number + 1
+    assert kept(asked) == {"grow": []}
+    run(asked, Runner())
+    assert kept(asked) == {"grow": WHOLE}
+
+
+def test_what_a_killed_run_left_is_cleared_away(project):
+    left = project / ".dvc/tmp/studies/two/clones/left"
+    files.write_text(left / "file", "")
+    run(read(TWO), Runner())
+    assert not left.exists()
+
+
+def test_a_second_process_does_not_run_the_same_study():
+    asked, runner = read(TWO), Runner()
+    scratch = files.study_scratch("two")
+    scratch.mkdir(parents=True)
+    with filelock.FileLock(scratch / "lock"), pytest.raises(Interrupted, match="another process"):
+        run(asked, runner)
+    assert runner.asked == []
+
+
+@pytest.mark.parametrize("path", ["src/code.py", "stages/code.py", "params.yaml", "dvc.yaml"])
+def test_a_change_that_is_not_committed_is_refused_by_name(path):
+    asked, runner = read(TWO), Runner()
+    Path(path).write_text(f"{Path(path).read_text()}# changed\n")
+    with pytest.raises(ConfigError, match=f"{path}: not as committed"):
+        run(asked, runner)
+    assert runner.asked == []
+
+
+def test_other_changes_do_not_matter():
+    asked, runner = read(TWO), Runner()
+    Path("README.md").write_text("changed\n")
+    run(asked, runner)
+    assert runner.asked == ["grow", "prune"]
+
+
+def test_only_some_conditions_are_run():
+    asked, runner = read(TWO), Runner()
+    run(asked, runner, only=["prune"])
+    assert runner.asked == ["prune"]
+    with pytest.raises(ConfigError, match="unknown 'prun'; did you mean 'prune'"):
+        run(asked, runner, only=["prun"])
+
+
+def test_progress_goes_to_stderr_a_line_for_each_start_and_end(capsys):
+    with pytest.raises(PlasticityError):
+        run(read(TWO), Runner("prune"))
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == ""
+    assert lines[0] == "[study] two: 0 of 2 conditions are there"
+    assert lines[1].startswith("[study] grow: starts; log in .dvc/tmp/studies/two/grow-")
+    assert lines[2] == "[study] grow: done in 0:00:00 · 1/2 · elapsed 0:00:00 · eta 0:00:00"
+    assert lines[4].startswith("[study] prune: failed (no luck) in 0:00:00 · 2/2 ·")
+
+
+def test_a_mapping_takes_the_place_of_a_mapping():
+    tree = {"a": {"rule": "x", "old": 1}, "b": "name"}
+    assert study.put_all(tree, {"a": {"rule": "y"}, "b": {"rule": "z"}}) == []
+    assert tree == {"a": {"rule": "y"}, "b": {"rule": "z"}}
+
+
+# -- the command
+
+
+def command(folder, *arguments):
+    return python(folder, "-m", "stages.study", *arguments)
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(project):
+    read(TWO)
+    for name in ("src", "stages"):
+        shutil.copytree(ROOT / name, project / name, dirs_exist_ok=True)
+    result = command(project, "two.yaml", "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert [line.split("-")[0] for line in result.stdout.splitlines()] == [
+        "to run  grow",
+        "to run  prune",
+    ]
+    assert not (project / "reports").exists()
+    assert not (project / ".dvc").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["absent.yaml"], "absent.yaml: is missing"),
+        (["two.yaml", "--only", "gorw"], "did you mean 'grow'?"),
+        (["two.yaml", "--jobs", "0"], "got '0', expected an integer of at least 1"),
+    ],
+)
+def test_a_wrong_command_ends_with_2(project, arguments, told):
+    read(TWO)
+    for name in ("src", "stages"):
+        shutil.copytree(ROOT / name, project / name, dirs_exist_ok=True)
+    result = command(project, *arguments)
+    assert result.returncode == 2
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+REAL = {
+    "title": "Real",
+    "settings": {"scale": "tiny", "dataset": "digits", "train.epochs": 400, "train.workers": 1},
+    "stages": ["train"],
+    "conditions": {"grow": {"op": "grow"}, "prune": {"op": "prune", "train.lr": 1e-05}},
+}
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_continues_and_keeps_the_tables_of_each_condition(project):
+    """With DVC, two at a time; the launcher alone is killed, so what it started must end too."""
+    for name in ("src", "stages"):
+        shutil.rmtree(project / name)
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+        files.write_bytes(project / name, (ROOT / name).read_bytes())
+    files.write_text(project / "reports/extract/seeds.csv", "of another experiment\n")
+    asked = read(REAL, name="real")
+    commit(project)
+    hidden = {"DVC_ROOT", "PLASTICITY_STATE", "PYTHONPATH"}
+    first = subprocess.Popen(
+        [sys.executable, "-m", "stages.study", "real.yaml", "--jobs", "2"],
+        env={key: value for key, value in os.environ.items() if key not in hidden},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list((project / ".checkpoints").glob("train-*/*/step-*")):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    result = command(project, "real.yaml", "--jobs", "2")
+    assert result.returncode == 0, result.stderr
+    assert [study.status(asked, one) for one in asked.conditions] == ["done", "done"]
+    logs = [path.read_text() for path in (project / ".dvc/tmp/studies/real").glob("*.log")]
+    assert any("continuing, furthest job at step" in log for log in logs)
+    for condition in asked.conditions:
+        place = study.place(asked, condition)
+        assert len(tables.read_table("train", "seeds", root=place)) == 3
+        assert (place / "reports/prepare/metrics.json").exists()
+        assert not (place / "reports/extract").exists()
+    grow, prune = (study.place(asked, one) / "reports/train/edits.csv" for one in asked.conditions)
+    assert grow.read_bytes() != prune.read_bytes()
+    named = subprocess.check_output(
+        ["git", "for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps/*/*/real-*"], text=True
+    )
+    assert named.split() == [f"real-{one.experiment}" for one in asked.conditions]
+    changed = subprocess.check_output(["git", "status", "--short"], text=True)
+    assert changed == "?? reports/studies/\n"
+    assert list((project / ".dvc/tmp/studies/real/clones").iterdir()) == []
+    assert "2 of 2 conditions are there" in command(project, "real.yaml").stderr
