@@ -99,7 +99,7 @@ def _smooth(options: Options, monotone: bool) -> Activation:  # noqa: FBT001
 
     def value(z: Tensor, slope: Tensor | None, axis: int) -> Tensor:  # noqa: ARG001
         a = fixed if slope is None else slope
-        return z * torch.sigmoid(rate * z).mul_(1 - a).add_(a)
+        return z * (torch.sigmoid(rate * z) * (1 - a) + a)
 
     def pull(flow: Tensor, z: Tensor, h: Tensor, slope: Tensor | None, axis: int) -> Tensor:  # noqa: ARG001
         a = fixed if slope is None else slope
