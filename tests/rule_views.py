@@ -99,7 +99,7 @@ class Permuted:
     def __init__(self, generator: np.random.Generator, order: np.ndarray) -> None:
         self._generator, self._order = generator, order
 
-    def __getattr__(self, name: str):  # noqa: ANN204 (stands for any draw)
+    def __getattr__(self, name: str):
         def draw(*args: object, **kwargs: object) -> np.ndarray:
             values = np.asarray(getattr(self._generator, name)(*args, **kwargs))
             return values[self._order] if values.shape[:1] == (len(self._order),) else values

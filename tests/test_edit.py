@@ -1,164 +1,152 @@
-"""One edit event: golden examples worked by hand, and what must hold for any event."""
+"""One edit event: what must hold for any event, whichever rules it uses."""
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import CONVNET, MLP, SEEDS, all_alive, fresh_weights, random_alive, state_of
+from networks import (
+    CONVNET,
+    MLP,
+    SEEDS,
+    all_alive,
+    engine_activation,
+    random_alive,
+    random_batch,
+    state_of,
+    with_history,
+)
 
-from plasticity import catalogue, rng
-from plasticity.edit import Rules, apply_event, even_mask, random_mask
-from plasticity.errors import CheckError
-from plasticity.probe import UnitStatistics, unit_statistics
-from plasticity.rules import insertion, selection
-from plasticity.rules.selection import LayerView
+from plasticity import catalogue, probe
+from plasticity.config import Choice
+from plasticity.edit import Context, Record, Rules, apply_event, even_mask, random_mask
+from plasticity.errors import CheckError, ConfigError
+from plasticity.network import Architecture
+from plasticity.optim import Optimizer
+from plasticity.rules import gate
 from plasticity.schedule import Event
-from plasticity.state import new_state
+from plasticity.state import State
+from plasticity.units import input_mask, output_mask, slots_of
 
-RULES = Rules("activation_frequency", "incoming_magnitude", "late_init")
-NAN = float("nan")
-
-
-def statistics_of(architecture, fill=None):
-    generator = torch.Generator().manual_seed(9)
-    rate = tuple(torch.rand(2, w, generator=generator).double() for w in architecture.widths)
-    if fill is not None:
-        rate = tuple(torch.full_like(r, fill) for r in rate)
-    return UnitStatistics(rate, tuple(torch.rand_like(r) for r in rate))
+THRESHOLD = 0.05
+BATCH = 40
 
 
-def view_2x3() -> LayerView:
-    """Two units with three inputs, the last input masked; one seed."""
-    return LayerView(
-        incoming=torch.tensor([[[1.0, -3.0, NAN], [0.5, 0.5, NAN]]]),
-        alive=torch.tensor([[True, True]]),
-        alive_inputs=torch.tensor([[True, True, False]]),
-        activation_rate=torch.tensor([[0.25, 0.75]]),
-        gradient=torch.tensor([[0.1, 0.2]]),
+def choice(table: dict[str, catalogue.Entry], rule: str, **options: Any) -> Choice:
+    defaults = {name: option.default for name, option in table[rule].options.items()}
+    return Choice(rule=rule, options=defaults | options)
+
+
+def rules(
+    grow: str = "activation_frequency",
+    prune: str = "incoming_magnitude",
+    insertion: str = "late_init",
+    optimizer_state: str = "zero_step",
+    **options: Any,
+) -> Rules:
+    return Rules(
+        grow=choice(catalogue.GROW_SELECTION, grow),
+        prune=choice(catalogue.PRUNE_SELECTION, prune),
+        insertion=choice(catalogue.INSERTION, insertion, **options),
+        optimizer_state=choice(catalogue.OPTIMIZER_STATE, optimizer_state),
     )
 
 
-def test_incoming_magnitude_by_hand():
-    """(|1| + |-3|) / 2 = 2 and (0.5 + 0.5) / 2 = 0.5; the masked input's NaN is not read."""
-    utility = selection.incoming_magnitude(view_2x3(), [])
-    torch.testing.assert_close(utility, torch.tensor([[2.0, 0.5]]))
-
-
-def test_activation_frequency_by_hand():
-    """Activations above 0.05: unit 0 on one image of four, unit 1 on three; 0.05 is not above."""
-    hidden = torch.tensor([[[0.0, 0.06], [0.05, 1.0], [0.2, 0.0], [0.0, 0.3]]])
-    delta = torch.tensor([[[0.1, 0.0], [-0.2, 0.0], [0.0, 0.5], [0.3, -0.5]]])
-    statistics = unit_statistics([hidden], [delta], 0.05)
-    torch.testing.assert_close(statistics.activation_rate[0], torch.tensor([[0.25, 0.75]]))
-    torch.testing.assert_close(statistics.gradient[0], torch.tensor([[0.6, 1.0]]))
-    view = LayerView(**(vars(view_2x3()) | {"activation_rate": statistics.activation_rate[0]}))
-    assert torch.equal(selection.activation_frequency(view, []), statistics.activation_rate[0])
-
-
-def test_random_selection_draws_each_seed_from_its_own_stream():
-    """The utility of seed 3's slots is the first uniform draws of its stream, alone or not."""
-    draws = [rng.stream(seed, "edit", 0, 1) for seed in SEEDS]
-    view = LayerView(**(vars(view_2x3()) | {"alive": torch.ones(2, 4, dtype=torch.bool)}))
-    both = selection.random(view, draws)
-    expected = torch.from_numpy(rng.stream(3, "edit", 0, 1).random(4))
-    assert torch.equal(both[1], expected)
-
-
-@pytest.mark.parametrize("rule", [*selection.GROW.values(), *selection.PRUNE.values()])
-def test_every_selection_rule_is_equivariant_and_leaves_its_inputs(rule):
-    generator = torch.Generator().manual_seed(0)
-    view = LayerView(
-        incoming=torch.randn(2, 5, 7, generator=generator),
-        alive=torch.rand(2, 5, generator=generator) > 0.5,
-        alive_inputs=torch.ones(2, 7, dtype=torch.bool),
-        activation_rate=torch.rand(2, 5, generator=generator),
-        gradient=torch.rand(2, 5, generator=generator),
+def context_of(state: State, batch: Any, chosen: Rules) -> Context:
+    return Context(
+        rules=chosen,
+        initial=state.weights.map(torch.clone),
+        seeds=SEEDS,
+        optimizer=Optimizer("adam"),
+        activation=engine_activation("relu"),
+        batch=batch,
+        threshold=THRESHOLD,
     )
-    before = {name: tensor.clone() for name, tensor in vars(view).items()}
-
-    def draws():
-        return [rng.stream(seed, "edit", 0, 0) for seed in SEEDS]
-
-    utility = rule(view, draws())
-    assert utility.shape == (2, 5)
-    assert torch.isfinite(utility).all()
-    assert all(torch.equal(before[name], tensor) for name, tensor in vars(view).items())
-    assert torch.equal(utility, rule(view, draws()))
-    if rule is not selection.random:
-        order = torch.tensor([3, 1, 4, 0, 2])
-        permuted = LayerView(
-            view.incoming[:, order],
-            view.alive[:, order],
-            view.alive_inputs,
-            view.activation_rate[:, order],
-            view.gradient[:, order],
-        )
-        assert torch.equal(rule(permuted, draws()), utility[:, order])
 
 
-def test_late_init_reveals_the_initial_weights():
-    weights = fresh_weights(MLP)
-    assert insertion.late_init(weights, weights) is weights
-
-
-def test_grow_takes_the_most_active_masked_units_ties_by_slot():
-    alive = tuple(torch.zeros(2, w, dtype=torch.bool) for w in MLP.widths)
-    for mask in alive:
-        mask[:, 0] = True
-    rate = (
-        torch.tensor([[0.9, 0.1, 0.5, 0.5, 0.5] + [0.0] * 6, [0.9] + [0.0] * 9 + [0.2]]),
-        torch.zeros(2, 9),
+def measured(state: State, context: Context, gates: Any = None) -> probe.Measurement:
+    return probe.measure(
+        state, *context.batch, context.activation, gates, through_trunk=bool(state.weights.filters)
     )
-    state = state_of(MLP, alive)
-    after, record = apply_event(
-        state,
-        Event(0, 0, (2, 1), (0, 0), rewind=False),
-        UnitStatistics(rate, rate),
-        RULES,
-        state.weights,
-        SEEDS,
-    )
-    assert record.born[0].nonzero().tolist() == [[0, 2], [0, 3], [1, 1], [1, 10]]
-    assert record.born[1].nonzero().tolist() == [[0, 1], [1, 1]]
-    assert after.widths() == (3, 2)
 
 
-def test_prune_removes_the_smallest_incoming_weights():
-    weights = fresh_weights(MLP)
-    weights.incoming[0][0] = torch.arange(11.0, 0.0, -1.0)[:, None].double()
-    state = new_state(weights, all_alive(MLP), 0)
-    _, record = apply_event(
-        state,
-        Event(0, 0, (0, 0), (3, 0), rewind=False),
-        statistics_of(MLP),
-        RULES,
-        weights,
-        SEEDS,
-    )
+def applied(state: State, event: Event, context: Context) -> tuple[State, Record]:
+    return apply_event(state, event, measured(state, context), context)
+
+
+def counts(architecture: Architecture, **layers: int) -> tuple[int, ...]:
+    return tuple(layers.get(name, 0) for name in architecture.layer_names)
+
+
+def setting(
+    architecture: Architecture = MLP, chosen: Rules | None = None, moments: int = 2
+) -> tuple[State, Context]:
+    generator = torch.Generator().manual_seed(5)
+    state = with_history(state_of(architecture, all_alive(architecture), moments), generator)
+    batch = random_batch(architecture, generator, batch=BATCH)
+    return state, context_of(state, batch, chosen or rules())
+
+
+def half_alive(architecture: Architecture, number: int, chosen: Rules) -> tuple[State, Context]:
+    generator = torch.Generator().manual_seed(number)
+    alive = random_alive(architecture, [-(-w // 2) for w in architecture.units], generator)
+    state = state_of(architecture, alive, 2)
+    return state, context_of(state, random_batch(architecture, generator, batch=BATCH), chosen)
+
+
+def test_grow_takes_the_most_active_masked_units_ties_by_slot() -> None:
+    """Slot 0 is alive. Biases decide: slots 2 and 3 are always on, 4 never, the rest are ties."""
+    state, context = setting()
+    mask = torch.zeros(2, 11, dtype=torch.bool)
+    mask[:, 0] = True
+    state = replace(state, units=(replace(state.units[0], alive=mask), state.units[1]))
+    state.weights.incoming[0].zero_()
+    state.weights.bias[0].fill_(-1.0)
+    state.weights.bias[0][:, 2:4] = 1.0
+    state.weights.bias[0][1, 10] = 1.0
+    _, record = applied(state, Event(0, 0, (3, 0), (0, 0), rewind=False), context)
+    assert record.born[0].nonzero().tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [1, 10]]
+    assert not record.born[1].any()
+
+
+def test_prune_removes_the_smallest_incoming_weights_and_leaves_initial_ones() -> None:
+    state, context = setting()
+    state.weights.incoming[0][0] = torch.arange(11.0, 0.0, -1.0)[:, None].double()
+    after, record = applied(state, Event(0, 0, (0, 0), (3, 0), rewind=False), context)
     assert record.removed[0][0].nonzero()[:, 0].tolist() == [8, 9, 10]
+    now, start = slots_of(after.weights, 0), slots_of(context.initial, 0)
+    gone = record.removed[0]
+    assert torch.equal(now.incoming[gone], start.incoming[gone])
+    assert torch.equal(now.bias[gone], start.bias[gone])
+    assert torch.equal(now.outgoing[gone], start.outgoing[gone])
 
 
 @given(st.booleans(), st.integers(0, 10**6), st.data())
-def test_any_event_moves_what_it_was_asked_and_touches_nothing_else(conv, number, data):
+def test_any_event_moves_what_it_was_asked_and_touches_nothing_else(
+    conv: bool, number: int, data: st.DataObject
+) -> None:
     architecture = CONVNET if conv else MLP
     generator = torch.Generator().manual_seed(number)
-    widths = [data.draw(st.integers(1, w)) for w in architecture.widths]
-    add = tuple(
-        data.draw(st.integers(0, c - w)) for c, w in zip(architecture.widths, widths, strict=True)
-    )
+    units = architecture.units
+    widths = [data.draw(st.integers(1, w)) for w in units]
+    add = tuple(data.draw(st.integers(0, c - w)) for c, w in zip(units, widths, strict=True))
     remove = tuple(data.draw(st.integers(0, w - 1)) for w in widths)
     alive = random_alive(architecture, widths, generator)
-    state = state_of(architecture, alive, 2)
-    rules = Rules(
-        data.draw(st.sampled_from(sorted(catalogue.GROW_SELECTION))),
-        data.draw(st.sampled_from(sorted(catalogue.PRUNE_SELECTION))),
-        data.draw(st.sampled_from(sorted(catalogue.INSERTION))),
-    )
-    event = Event(1, 8, add, remove, rewind=False)
-    after, record = apply_event(
-        state, event, statistics_of(architecture), rules, state.weights, SEEDS
-    )
+    state = with_history(state_of(architecture, alive, 2), generator)
+    drawn = {
+        "grow": data.draw(st.sampled_from(sorted(catalogue.GROW_SELECTION))),
+        "prune": data.draw(st.sampled_from(["incoming_magnitude", "taylor", "redundancy"])),
+        "insertion": data.draw(st.sampled_from(["late_init", "zero_out", "norm_matched"])),
+        "optimizer_state": data.draw(st.sampled_from(["zero_step", "stale", "donor"])),
+    }
+    context = context_of(state, random_batch(architecture, generator), rules(**drawn))
+    before = state.weights.map(torch.clone)
+    after, record = applied(state, Event(1, 8, add, remove, rewind=False), context)
     assert after.widths() == tuple(w + a - r for w, a, r in zip(widths, add, remove, strict=True))
+    assert all(map(torch.equal, before.tensors(), state.weights.tensors()))
+    touched = [born | gone for born, gone in zip(record.born, record.removed, strict=True)]
     for layer in range(len(widths)):
         born, removed = record.born[layer], record.removed[layer]
         assert born.sum(1).tolist() == [add[layer]] * 2
@@ -166,68 +154,219 @@ def test_any_event_moves_what_it_was_asked_and_touches_nothing_else(conv, number
         assert not (born & removed).any()
         assert not (born & alive[layer]).any()
         assert (removed <= alive[layer]).all()
-        assert (after.age[layer][born] == 0).all()
-    for before, tensor in zip(state.weights.tensors(), after.weights.tensors(), strict=True):
-        assert torch.equal(before, tensor)
+        assert (after.units[layer].age[born] == 0).all()
+        assert (after.units[layer].cohort[born] == 1).all()
+        now, was = slots_of(after.weights, layer), slots_of(before, layer)
+        kept = ~touched[layer]
+        entering = ~_from_touched(state, touched, layer)
+        same = (now.incoming == was.incoming) | ~(kept[:, :, None] & entering[:, None])
+        assert same.all(), "an incumbent's weights from incumbents changed"
+        assert (now.bias == was.bias)[kept].all()
 
 
-def test_a_rewind_restores_weights_and_clears_moments_but_not_ages():
-    state = state_of(MLP, all_alive(MLP), 2)
-    initial = state.weights.map(torch.clone)
-    trained = state_of(MLP, all_alive(MLP), 2)
-    for tensor in (*trained.weights.tensors(), *trained.moments[1].tensors()):
+def _from_touched(state: State, touched: list[torch.Tensor], layer: int) -> torch.Tensor:
+    """Return (S, F): which incoming weights of a layer come from units that the event moved."""
+    if layer == 0:
+        shape = slots_of(state.weights, 0).incoming.shape
+        return torch.zeros((shape[0], shape[2]), dtype=torch.bool)
+    return input_mask(state.weights, tuple(touched), layer)
+
+
+def rewound_setting() -> tuple[State, Context]:
+    state, context = setting()
+    for tensor in state.weights.tensors():
         tensor.add_(1)
-    for age in (*trained.age, *trained.unit_step, trained.shared_step):
-        age.add_(40)
-    after, _ = apply_event(
-        trained,
-        Event(2, 40, (0, 0), (1, 1), rewind=True),
-        statistics_of(MLP),
-        RULES,
-        initial,
-        SEEDS,
-    )
-    assert all(
-        torch.equal(a, b) for a, b in zip(after.weights.tensors(), initial.tensors(), strict=True)
-    )
+    units = tuple(replace(part, age=part.age + 40) for part in state.units)
+    return replace(state, units=units), context
+
+
+def test_a_rewind_restores_weights_and_clears_moments_but_not_ages() -> None:
+    state, context = rewound_setting()
+    after, record = applied(state, Event(2, 40, (0, 0), (1, 1), rewind=True), context)
+    assert all(map(torch.equal, after.weights.tensors(), context.initial.tensors()))
     assert all(not tensor.any() for m in after.moments for tensor in m.tensors())
-    assert all(not step.any() for step in (*after.unit_step, after.shared_step))
-    assert all((age == 40).all() for age in after.age)
+    assert not any(part.step.any() for part in after.units)
+    assert not after.shared_step.any()
+    assert all((part.age == 40).all() for part in after.units)
+    assert all(int(gone.sum()) == 2 for gone in record.removed)
 
 
-def test_an_event_that_cannot_be_met_fails():
-    state = state_of(MLP, all_alive(MLP))
+def test_without_a_rewind_the_weights_of_those_that_stay_are_the_trained_ones() -> None:
+    state, context = rewound_setting()
+    after, record = applied(state, Event(2, 40, (0, 0), (1, 1), rewind=False), context)
+    stays = ~record.removed[0]
+    assert torch.equal(after.weights.bias[0][stays], state.weights.bias[0][stays])
+    assert not torch.equal(after.weights.bias[0][stays], context.initial.bias[0][stays])
+
+
+def test_an_event_that_cannot_be_met_fails() -> None:
+    state, context = setting()
     with pytest.raises(CheckError, match="asked to move 12 units and has 11"):
-        apply_event(
-            state,
-            Event(0, 0, (0, 0), (12, 0), rewind=False),
-            statistics_of(MLP),
-            RULES,
-            state.weights,
-            SEEDS,
-        )
+        applied(state, Event(0, 0, (0, 0), (12, 0), rewind=False), context)
 
 
-def test_a_diverged_seed_keeps_the_counts_of_the_others():
-    state = state_of(MLP, all_alive(MLP))
-    state.weights.incoming[0][0] = NAN
-    after, _ = apply_event(
-        state,
-        Event(0, 0, (0, 0), (3, 2), rewind=False),
-        statistics_of(MLP, fill=NAN),
-        RULES,
-        state.weights,
-        SEEDS,
-    )
+def test_an_insertion_that_cannot_be_made_is_told_with_rule_layer_and_event() -> None:
+    """Eleven inputs of fc2 at most, ten units there already: no two more directions are left."""
+    chosen = rules(insertion="orthogonal")
+    wide = replace(MLP, widths=(11, 14))
+    generator = torch.Generator().manual_seed(0)
+    state = state_of(wide, random_alive(wide, [11, 10], generator), 2)
+    context = context_of(state, random_batch(wide, generator), chosen)
+    expected = r"intervention.insertion: orthogonal, layer 1, event 3: .* 2 newborns .* at most 1"
+    with pytest.raises(ConfigError, match=expected):
+        applied(state, Event(3, 0, (0, 2), (0, 0), rewind=False), context)
+
+
+def test_a_unit_is_removed_only_when_older_than_maturity() -> None:
+    state, context = setting()
+    ages = torch.tensor([[5, 6, 7, 8, 9, 1, 1, 1, 1, 1, 1]] * 2)
+    state = replace(state, units=(replace(state.units[0], age=ages), state.units[1]))
+    context = replace(context, rules=replace(context.rules, maturity=6))
+    _, record = applied(state, Event(0, 0, (0, 0), (3, 0), rewind=False), context)
+    assert record.removed[0].nonzero()[:, 1].tolist() == [2, 3, 4] * 2
+    with pytest.raises(CheckError, match="asked to move 4 units and has 3"):
+        applied(state, Event(0, 0, (0, 0), (4, 0), rewind=False), context)
+
+
+def test_a_removed_units_mean_goes_into_the_biases_it_fed() -> None:
+    """A unit that is constant on the probe leaves no trace in the logits."""
+    state, context = setting()
+    state.weights.incoming[0][:, 4] = 0
+    state.weights.bias[0][:, 4] = 3.0
+    state.weights.incoming[0][:, [0, 1, 2, 3]] *= 10
+    context = replace(context, rules=replace(context.rules, transfer=True))
+    after, record = applied(state, Event(0, 0, (0, 0), (1, 0), rewind=False), context)
+    assert record.removed[0].nonzero()[:, 1].tolist() == [4, 4]
+    logits = [measured(part, context).trace.logits for part in (state, after)]
+    torch.testing.assert_close(*logits, rtol=0, atol=1e-12)
+
+
+def test_the_dormant_are_replaced_in_their_slots_however_many_they_are() -> None:
+    state, context = setting()
+    state.weights.incoming[0][0, [2, 7]] = 0
+    state.weights.bias[0][0, [2, 7]] = -1.0
+    event = Event(1, 5, (0, 0), (0, 0), rewind=False, same_slots=True, tau=0.0)
+    after, record = applied(state, event, context)
+    assert record.removed[0].nonzero().tolist() == [[0, 2], [0, 7]]
+    assert torch.equal(record.born[0], record.removed[0])
+    assert after.widths() == state.widths()
+
+
+def test_a_diverged_seed_keeps_the_counts_of_the_others_and_leaves_them_as_they_are() -> None:
+    state, context = setting()
+    healthy, _ = applied(state, Event(0, 0, (0, 0), (3, 2), rewind=False), context)
+    state.weights.incoming[0][0] = float("nan")
+    state = replace(state, diverged=torch.tensor([4, -1]))
+    after, _ = applied(state, Event(0, 0, (0, 0), (3, 2), rewind=False), context)
     assert after.widths() == (8, 7)
+    assert all(
+        torch.equal(a[1], b[1])
+        for a, b in zip(after.weights.tensors(), healthy.weights.tensors(), strict=True)
+    )
 
 
-def test_a_smaller_random_mask_is_part_of_a_larger_one():
+# -- what newborns do to the function
+
+PRESERVING = {
+    "zero_out": ({}, True),
+    "zero_in": ({}, False),
+    "gradmax": ({}, False),
+    "paired_cancel": ({}, True),
+    "net2wider": ({"noise": 0.0}, True),
+}
+"""Options, and whether it is defined for channels."""
+EVERYWHERE = [
+    (name, architecture, options)
+    for name, (options, trunk) in PRESERVING.items()
+    for architecture in ("mlp", "head", *(("trunk",) if trunk else ()))
+]
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize(("name", "where", "options"), EVERYWHERE)
+def test_the_function_stays_when_neighbouring_layers_grow_in_one_event(
+    name: str, where: str, options: dict[str, Any], number: int
+) -> None:
+    architecture = MLP if where == "mlp" else CONVNET
+    state, context = half_alive(architecture, number, rules(insertion=name, **options))
+    room = [int((~part.alive[0]).sum()) for part in state.units]
+    depth = 0 if where == "trunk" else len(architecture.trunk)
+    add = tuple(min(3, free) * (layer >= depth) for layer, free in enumerate(room))
+    after, record = applied(state, Event(1, 8, add, (0,) * len(add), rewind=False), context)
+    assert all(int(born.sum()) == 2 * n for born, n in zip(record.born, add, strict=True))
+    before, now = (measured(part, context).trace.logits for part in (state, after))
+    assert (now - before).abs().max() <= 1e-12
+    assert before.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("architecture", [MLP, CONVNET], ids=["mlp", "trunk"])
+def test_a_gate_that_starts_at_zero_leaves_the_function_at_birth(
+    architecture: Architecture,
+) -> None:
+    state, context = half_alive(architecture, 0, rules())
+    add = tuple(min(3, int((~part.alive[0]).sum())) for part in state.units)
+    after, _ = applied(state, Event(1, 8, add, (0,) * len(add), rewind=False), context)
+    gates = gate.strengths(after.units, "linear", {"steps": 391})
+    before, now = measured(state, context), measured(after, context, gates)
+    assert (now.trace.logits - before.trace.logits).abs().max() <= 1e-12
+    ungated = measured(after, context)
+    assert (ungated.trace.logits - before.trace.logits).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_gradient_that_matching_predicts_is_there_when_one_layer_grows(number: int) -> None:
+    """The prediction is for the function before the event, so here newborns take no part yet.
+
+    Their gradient is measured as if they were alive, which they become one by one.
+    """
+    state, context = half_alive(MLP, number, rules(insertion="gradient_matched"))
+    alive = state.units[1].alive
+    after, record = applied(state, Event(1, 8, (0, 3), (0, 0), rewind=False), context)
+    units = (after.units[0], replace(after.units[1], alive=alive))
+    signals = measured(replace(after, units=units), context).signals[1]
+    assert signals is not None
+    size = signals.delta.abs().mean(1)
+    for row in range(len(SEEDS)):
+        incumbents = size[row, alive[row]].mean()
+        newborns = size[row, record.born[1][row]]
+        felt = newborns > 0
+        torch.testing.assert_close(
+            newborns[felt] / incumbents, torch.ones(int(felt.sum())).double(), rtol=1e-6, atol=0
+        )
+        assert felt.any()
+
+
+def test_weights_between_newborns_of_neighbouring_layers_are_their_slots_own() -> None:
+    """Nobody owns the block newborn -> newborn but the slots: it is as at step 0."""
+    state, context = half_alive(MLP, 1, rules(insertion="norm_matched"))
+    after, record = applied(state, Event(1, 8, (3, 3), (0, 0), rewind=False), context)
+    block = record.born[1][:, :, None] & record.born[0][:, None]
+    now = slots_of(after.weights, 1).incoming[block]
+    # The consumers' rule scales whole rows, those from newborn inputs too.
+    ratio = now / slots_of(context.initial, 1).incoming[block]
+    per_unit = ratio.view(len(SEEDS), 3, 3)
+    torch.testing.assert_close(per_unit, per_unit[:, :, :1].expand_as(per_unit))
+
+
+def test_consumers_that_are_masked_are_no_part_of_a_newborn() -> None:
+    state, context = half_alive(MLP, 2, rules(insertion="zero_out"))
+    after, record = applied(state, Event(1, 8, (3, 0), (0, 0), rewind=False), context)
+    masked = ~output_mask(state.weights, state.alive, 0)
+    block = record.born[0][:, :, None] & masked[:, None]
+    now, start = slots_of(after.weights, 0), slots_of(context.initial, 0)
+    assert torch.equal(now.outgoing[block], start.outgoing[block])
+    assert (now.outgoing[record.born[0][:, :, None] & ~masked[:, None]] == 0).all()
+
+
+# -- masks that are drawn
+
+
+def test_a_smaller_random_mask_is_part_of_a_larger_one() -> None:
     small = random_mask(SEEDS, "mask", 20, 0, 5)
     large = random_mask(SEEDS, "mask", 20, 0, 13)
     assert (small <= large).all()
     assert not torch.equal(large[0], large[1])
 
 
-def test_an_even_mask_spreads_its_units():
+def test_an_even_mask_spreads_its_units() -> None:
     assert even_mask(1, 9, 3)[0].nonzero()[:, 0].tolist() == [0, 3, 6]

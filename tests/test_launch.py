@@ -10,14 +10,6 @@ from plasticity import launch
 from plasticity.config import STAGE_PARAMS, Params
 from plasticity.errors import DeviceError
 
-OTHER: dict[str, Any] = {
-    "dense": "grow", "grow": "prune", "digits": "mnist", "tiny": "quick", "mlp": "convnet",
-    "paper": "warm", "removed": "every_event", "neutral": "ends_skewed", "random": "uniform",
-    "ceil_remaining": "linear", "activation_frequency": "random", "incoming_magnitude": "random",
-    "torch_default": "kaiming_relu", "auto": "cpu", "all": 3, "sgd": "adam", "cosine": "constant",
-    "none": "crop_flip", "late_init": "other", "adam": "sgd",
-}  # fmt: skip
-
 
 def leaves(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, value in tree.items():
@@ -34,7 +26,7 @@ def changed(tree: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
         return tree | {key: changed(tree[key], tuple(rest))}
     value = tree[key]
     if isinstance(value, str):
-        return tree | {key: OTHER[value]}
+        return tree | {key: f"{value} changed"}
     if isinstance(value, tuple):
         return tree | {key: (*value, "more")}
     return tree | {key: value + 1}

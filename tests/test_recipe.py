@@ -1,12 +1,13 @@
 """Operators as parameters make them: what must be equal is equal, bit by bit."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from plasticity import config, recipe
+from plasticity import catalogue, config, recipe
 from plasticity.checkpoint import Checkpoint
 from plasticity.config import Params
 from plasticity.data import Dataset
@@ -14,6 +15,7 @@ from plasticity.train import run
 from plasticity.yaml12 import read_yaml
 
 ROOT = Path(__file__).parents[1]
+TREE = read_yaml(ROOT / "params.yaml")
 SEEDS = (0, 2)
 
 
@@ -27,12 +29,24 @@ def digits(count: int = 60) -> Dataset:
     )  # fmt: skip
 
 
+def noise(count: int = 60) -> Dataset:
+    """Return random images for a trunk, not square: its last maps are 3 x 2."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, 3, 12, 8), generator=generator).to(torch.uint8)
+    labels = torch.randint(7, (count,), generator=generator)
+    return Dataset(
+        images, labels, images[:0], labels[:0], images, labels,
+        tuple("abcdefg"), (0.5, 0.4, 0.6), (0.3, 0.25, 0.2),
+    )  # fmt: skip
+
+
 SETTING = recipe.Setting(digits(), torch.device("cpu"))
+TRUNK_SETTING = recipe.Setting(noise(), torch.device("cpu"))
 
 
 def params_of(**changes: object) -> Params:
     """Return the real parameters at scale tiny with some changed, ``edit__cycles`` style."""
-    tree = read_yaml(ROOT / "params.yaml") | {"scale": "tiny"}
+    tree = copy.deepcopy(TREE) | {"scale": "tiny"}
     for name, value in changes.items():
         *sections, key = name.split("__")
         part = tree
@@ -75,11 +89,21 @@ def test_static_at_compactness_1_equals_dense(tmp_path):
     assert same(static, trained(tmp_path, "dense", op="dense"))
 
 
-@pytest.mark.parametrize("op", ["grow", "prune", "static"])
+@pytest.mark.parametrize("op", sorted({*catalogue.OPERATORS} - {"dense"}))
 @pytest.mark.parametrize("index", [0, 1])
 def test_every_operator_ends_at_the_same_counts(op, index, tmp_path):
     final = trained(tmp_path, "run", op=op, edit__cycle_index=index)
     assert final.state.widths() == (6, 5)
+
+
+@pytest.mark.parametrize("op", sorted({*catalogue.OPERATORS} - {"dense"}))
+@pytest.mark.parametrize(("layers", "trunk"), [("head", (4, 6)), ("all", (2, 3))])
+def test_channels_are_edited_where_layers_says_all(op, layers, trunk, tmp_path):
+    params = params_of(op=op, dataset="cifar10", edit__layers=layers)
+    job = recipe.train_job(params, TRUNK_SETTING, SEEDS)
+    final = run(job, tmp_path, lambda news: None)  # noqa: ARG005
+    assert final.state.widths()[:2] == trunk
+    assert sum(final.state.widths()[2:]) == sum(recipe.targets(params, job.architecture)[2:])
 
 
 def test_a_newborn_starts_from_the_weights_it_was_masked_with(tmp_path):
@@ -102,11 +126,14 @@ def test_arms_share_initialisation_and_batches():
 
 def test_rewind_only_when_units_were_removed_or_at_every_event():
     backbone = recipe.architecture(params_of(), SETTING.dataset)
-    removed = recipe.events(params_of(op="prune"), backbone, 4)
-    assert [event.rewind for event in removed] == [True, True, True, True, False]
-    always = params_of(op="prune", edit__rewind_when="every_event")
-    assert all(event.rewind for event in recipe.events(always, backbone, 4))
-    assert not any(event.rewind for event in recipe.events(params_of(op="grow"), backbone, 4))
+
+    def rewinds(**changes: object) -> list[bool]:
+        events = recipe.events(params_of(**changes), backbone, every=4, epoch=2, total=20)
+        return [event.rewind for event in events]
+
+    assert rewinds(op="prune") == [True, True, True, True, False]
+    assert rewinds(op="prune", edit__rewind_when="every_event") == [True] * 5
+    assert rewinds(op="grow") == [False] * 5
 
 
 @pytest.mark.parametrize(

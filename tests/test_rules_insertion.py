@@ -1,4 +1,4 @@
-"""Every insertion rule: an example worked by hand, what must hold for each of them, and theorems."""
+"""Every insertion rule: an example worked by hand, what must hold for each, and theorems."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -127,7 +127,11 @@ def small_example() -> Example:
 
 
 FOUR = ([[1.0] * 4] * 4, [1.0] * 4, [[1.0]] * 4, [5.0])
-DRAWN = [[[0.0] * 4, [0.8, -0.6, 0.4, 1.0]] + [[0.0] * 4] * 2, [0.0, 0.2, 0.0, 0.0], [[0.0], [0.5]] + [[0.0]] * 2]  # fmt: skip
+DRAWN = [
+    [[0.0] * 4, [0.8, -0.6, 0.4, 1.0], [0.0] * 4, [0.0] * 4],
+    [0.0, 0.2, 0.0, 0.0],
+    [[0.0], [0.5], [0.0], [0.0]],
+]
 
 
 def fresh_example() -> Example:
@@ -141,7 +145,7 @@ def fresh_example() -> Example:
 
 
 def zero_out_example() -> Example:
-    """The incoming draw of ``fresh``; bias and outgoing weight 0. Dohare et al. 2024, algorithm 1."""
+    """The incoming draw of ``fresh``; all else is 0. Dohare et al. 2024, algorithm 1."""
     incoming = [[1.0] * 4, [0.4, -0.3, 0.2, 0.5], [1.0] * 4, [1.0] * 4]
     expected = (incoming, [1.0, 0.0, 1.0, 1.0], [[1.0], [0.0], [1.0], [1.0]], [5.0])
     return Example([0], [1], FOUR, expected, draws={"uniform": DRAWN})
@@ -237,13 +241,23 @@ def net2wider_example() -> Example:
 
 def paired_cancel_example() -> Example:
     """Three newborns, all like slot 1: out go v, -v/2 and -v/2. Yuan et al. 2023, section 3.1."""
-    row, v = [2.0, 3.0], [8.0, -4.0]
+    unread, row, nine = [NAN, NAN], [2.0, 3.0], [9.0, 9.0]
     return Example(
         [0],
         [1, 2, 3],
-        ([[NAN] * 2, row, [9.0] * 2, [9.0] * 2], [NAN, 1.0, 9.0, 9.0], [[NAN] * 2, v, [9.0] * 2, [9.0] * 2], [1.0, 2.0]),
-        ([[NAN] * 2, row, row, row], [NAN, 1.0, 1.0, 1.0], [[NAN] * 2, v, [-4.0, 2.0], [-4.0, 2.0]], [1.0, 2.0]),
-    )  # fmt: skip
+        (
+            [unread, row, nine, nine],
+            [NAN, 1.0, 9.0, 9.0],
+            [unread, [8.0, -4.0], nine, nine],
+            [1.0, 2.0],
+        ),
+        (
+            [unread, row, row, row],
+            [NAN, 1.0, 1.0, 1.0],
+            [unread, [8.0, -4.0], [-4.0, 2.0], [-4.0, 2.0]],
+            [1.0, 2.0],
+        ),
+    )
 
 
 UNIT = 1 / sqrt(3)
@@ -263,7 +277,12 @@ def variance_transfer_example() -> Example:
     return Example(
         [0],
         [1, 2, 3],
-        ([[1.0, 7.0], [NAN] * 2, [NAN] * 2, [NAN] * 2], [9.0, NAN, NAN, NAN], [[2.0, -2.0], [NAN] * 2, [NAN] * 2, [NAN] * 2], [1.0, 2.0]),
+        (
+            [[1.0, 7.0], [NAN, NAN], [NAN, NAN], [NAN, NAN]],
+            [9.0, NAN, NAN, NAN],
+            [[2.0, -2.0], [NAN, NAN], [NAN, NAN], [NAN, NAN]],
+            [1.0, 2.0],
+        ),
         (
             [[1.0, 7.0], [5.0, -5.0], [-5.0, 5.0], [0.0, 5.0]],
             [9.0, 5.0, 0.0, -5.0],
@@ -271,7 +290,7 @@ def variance_transfer_example() -> Example:
             [1.0, 2.0],
         ),
         draws={"uniform": SIGNS},
-    )  # fmt: skip
+    )
 
 
 def statistics_matched_example() -> Example:
@@ -282,7 +301,12 @@ def statistics_matched_example() -> Example:
     return Example(
         [0, 3],
         [1, 2],
-        ([[1.0, 7.0], [NAN] * 2, [NAN] * 2, [7.0, 1.0]], [2.0, NAN, NAN, 2.0], [[3.0, 3.0], [NAN] * 2, [NAN] * 2, [3.0, 3.0]], [1.0, 2.0]),
+        (
+            [[1.0, 7.0], [NAN, NAN], [NAN, NAN], [7.0, 1.0]],
+            [2.0, NAN, NAN, 2.0],
+            [[3.0, 3.0], [NAN, NAN], [NAN, NAN], [3.0, 3.0]],
+            [1.0, 2.0],
+        ),
         (
             [[1.0, 7.0], [5.0, -5.0], [-5.0, 5.0], [7.0, 1.0]],
             [2.0, 2.0, 0.0, 2.0],
@@ -290,7 +314,7 @@ def statistics_matched_example() -> Example:
             [1.0, 2.0],
         ),
         draws={"uniform": SIGNS},
-    )  # fmt: skip
+    )
 
 
 def norm_matched_example() -> Example:
@@ -316,18 +340,18 @@ def norm_matched_example() -> Example:
 
 
 def gradient_matched_example() -> Example:
-    """Mean |dL/dz| of the incumbents 1 and 3, mean 2; 4 for slot 1, so half; 0 for slot 2, so as is."""
-    outgoing = [[1.0, 1.0], [6.0, -2.0], [3.0, 3.0], [1.0, 1.0]]
+    """Mean |dL/dz| 1 and 3 of the incumbents, mean 2; 4 of slot 1: halved; 0 of slot 2: kept."""
+    ones, kept = [1.0, 1.0], [3.0, 3.0]
     return Example(
         [0, 3],
         [1, 2],
-        ([[1.0, 1.0]] * 4, [1.0] * 4, outgoing, [1.0, 2.0]),
-        ([[1.0, 1.0]] * 4, [1.0] * 4, [outgoing[0], [3.0, -1.0], outgoing[2], outgoing[3]], [1.0, 2.0]),
+        ([ones] * 4, [1.0] * 4, [ones, [6.0, -2.0], kept, ones], [1.0, 2.0]),
+        ([ones] * 4, [1.0] * 4, [ones, [3.0, -1.0], kept, ones], [1.0, 2.0]),
         known={
             "derivative": [[1.0, 1.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0]],
             "flow": [[1.0, -3.0, 7.0, -6.0], [-1.0, 5.0, 7.0, 9.0]],
         },
-    )  # fmt: skip
+    )
 
 
 def orthogonal_example() -> Example:
@@ -385,14 +409,16 @@ def test_the_example_worked_by_hand(name):
     unknown = mapped(view, lambda _, t: torch.full_like(t, NAN) if t.is_floating_point() else t)
     weights = {key: tensors(current)[key] for key in ("incoming", "bias", "outgoing")}
     known = {key: batch(values) for key, values in example.known.items()}
-    initial = example.initial or tuple(torch.full_like(t, NAN)[0].tolist() for t in tensors(current).values())  # fmt: skip
+    initial = mapped(current, lambda _, t: torch.full_like(t, NAN))
+    if example.initial is not None:
+        initial = Slots(*(batch(values) for values in example.initial))
     after = inserted(
         name,
         replace(unknown, **weights, **known),
         current,
         born,
         draws=[Given(example.draws)],
-        initial=Slots(*(batch(values) for values in initial)),
+        initial=initial,
         **example.options,
     )
     for tensor, values in zip(tensors(after).values(), example.expected, strict=True):
@@ -502,7 +528,6 @@ def in_slot_order(name: str, options: Options) -> bool:
 @every_case
 def test_permuting_units_permutes_the_weights(name, options):
     view, current, born = layer()
-    born = born[:1].expand(S, -1) & ~view.alive if in_slot_order(name, options) else born
     order = torch.randperm(H, generator=torch.Generator().manual_seed(3))
     if in_slot_order(name, options):  # the same slots in both seeds, kept in their order
         view, current, born = same_slots(view, current, count=K)
@@ -609,7 +634,8 @@ def test_float32_gives_the_same_weights(name):
         return tensor.float() if tensor.is_floating_point() else tensor
 
     expected = inserted(name, view, current, born, initial=initial)
-    got = inserted(name, mapped(view, single), mapped(current, single), born, initial=mapped(initial, single))  # fmt: skip
+    low = [mapped(thing, single) for thing in (view, current, initial)]
+    got = inserted(name, low[0], low[1], born, initial=low[2])
     assert all(tensor.dtype == torch.float32 for tensor in tensors(got).values())
     assert_equal(mapped(got, lambda _, t: t.double()), expected, 1e-4)
 
@@ -626,32 +652,24 @@ def next_layer(view: LayerView, slots: Slots, alive: Tensor) -> Tensor:
     return z * view.output_alive[:, None]
 
 
-SLOTS_OWN = (
-    "late_init",
-    "small",
-    "norm_matched",
-    "gradient_matched",
-    "paired_cancel",
-    "orthogonal",
-)
+BY_DESIGN = ("zero_out", "zero_in", "gradmax", "tiny", "net2wider")
+"""With other rules it is a matter of the draw or of the slot whether a unit is born dead."""
 
 
 @pytest.mark.parametrize("number", range(5))
-@pytest.mark.parametrize("name", [name for name in ENTRIES if name not in SLOTS_OWN])
+@pytest.mark.parametrize("name", BY_DESIGN)
 def test_no_unit_is_born_dead(name, number):
     view, current, born = layer(number)
-    hidden = activations(view, inserted(name, view, current, born))
-    active = (hidden > 0).any(1)
-    assert active[view.alive].all(), "the batch must not kill the donors"
+    active = (activations(view, inserted(name, view, current, born)) > 0).any(1)
+    assert active[view.alive].all(), "or donors would be dead"
     assert active[born].all()
 
 
 @pytest.mark.parametrize("name", ["late_init", "small", "norm_matched", "gradient_matched"])
 def test_units_with_their_slots_own_weights_open_on_the_same_images(name):
     view, current, born = layer()
-    own = replace(current, next_bias=current.next_bias)
-    after = inserted(name, view, current, born, initial=own)
-    one, other = (activations(view, slots) > 0 for slots in (own, after))
+    after = inserted(name, view, current, born, initial=current)
+    one, other = (activations(view, slots) > 0 for slots in (current, after))
     assert torch.equal(one, other)
 
 
@@ -745,6 +763,7 @@ def test_gradmax_finds_the_leading_subspace_and_the_gradient_it_predicts(number)
         left, values, _ = torch.linalg.svd(dense)
         made = after.outgoing[row, born[row]] * view.output_alive[row] / norm[row]  # (K, G)
         torch.testing.assert_close(made @ made.T, torch.eye(K, dtype=DTYPE))
+        assert (made.gather(1, made.abs().argmax(1, keepdim=True)) > 0).all()
         angles = torch.linalg.svdvals(left[:, K:].T @ made.T)  # sines of the principal angles
         assert angles.max() < 1e-4
         squared = incoming.grad[row, born[row]].square().sum()
@@ -765,18 +784,20 @@ def few_images(view: LayerView, count: int) -> LayerView:
     return replace(view, **{part: getattr(view, part)[:, :count] for part in parts})
 
 
-@pytest.mark.parametrize("projection", ["residual", "none"])
+@pytest.mark.parametrize(
+    ("projection", "threshold"), [("residual", 1e-6), ("none", 1e-6), ("none", 0.3)]
+)
 @pytest.mark.parametrize("images", [N, 6, 4])
-def test_tiny_solves_its_proposition(images, projection):
+def test_tiny_solves_its_proposition(images, projection, threshold):
     """S and N as matrices, S inverted on its range: more images than inputs, and fewer."""
     view, current, born = layer(count=1)
     view = few_images(view, images)
-    after = inserted("tiny", view, current, born, projection=projection)
+    after = inserted("tiny", view, current, born, projection=projection, threshold=threshold)
     for row in range(S):
         x = view.inputs[row]
         target = tiny_residual(view, row) if projection == "residual" else -view.error[row]
         values, vectors = torch.linalg.eigh(x.T @ x / images)
-        kept = values > 1e-6 * values.max()
+        kept = values > threshold * values.max()
         root = vectors[:, kept] * values[kept].rsqrt() @ vectors[:, kept].T
         left, _, right = torch.linalg.svd(root @ (x.T @ target / images))
         for part, direction, used in (
@@ -793,36 +814,33 @@ def decrease(view: LayerView, row: int, w: Tensor, v: Tensor, target: Tensor) ->
     return (view.value_at(view.inputs[row] @ w.T) * (target @ v.T)).mean(0)
 
 
+@pytest.mark.parametrize("linear", [True, False])
 @pytest.mark.parametrize("projection", ["residual", "none"])
 @pytest.mark.parametrize("number", range(3))
-def test_tiny_lowers_the_loss_more_than_random_units(number, projection):
-    """At equal norms, and relu: every unit lowers it, the first more than 300 random ones.
+def test_tiny_lowers_the_loss_more_than_random_units(number, projection, linear):
+    """Every unit lowers it, the first one more than random units of the same outgoing norm do.
 
-    With the identity as activation it is a theorem, at equal root mean square of the pre-activation
-    in place of the incoming norm.
+    More than every one of 300 with a linear activation and an equal root mean square of the
+    pre-activation, where it is a theorem; with relu and an equal incoming norm, for which the
+    proposition is an approximation, more than 95 % of them.
     """
     view, current, born = layer(number)
+    view = replace(view, value_at=(lambda z: z) if linear else torch.relu)
+    after = inserted("tiny", view, current, born, projection=projection)
     generator = torch.Generator().manual_seed(number)
-    linear = replace(view, value_at=lambda z: z)
-    for seen in (view, linear):
-        after = inserted("tiny", seen, current, born, projection=projection)
-        for row in range(S):
-            target = tiny_residual(view, row) if projection == "residual" else -view.error[row]
-            w = after.incoming[row, born[row]] * view.input_alive[row]
-            v = after.outgoing[row, born[row]] * view.output_alive[row]
-            fall = decrease(seen, row, w, v, target)
-            assert (fall > 0).all()
-            random_w = torch.randn(300, F, generator=generator, dtype=DTYPE) * view.input_alive[row]
-            random_v = (
-                torch.randn(300, G, generator=generator, dtype=DTYPE) * view.output_alive[row]
-            )
-            size = w[0].norm() / random_w.norm(dim=1)
-            if seen is linear:
-                size = (view.inputs[row] @ w[0]).norm() / (view.inputs[row] @ random_w.T).norm(
-                    dim=0
-                )
-            random_v = random_v / random_v.norm(dim=1, keepdim=True) * v[0].norm()
-            assert fall[0] > decrease(seen, row, random_w * size[:, None], random_v, target).max()
+    for row in range(S):
+        target = tiny_residual(view, row) if projection == "residual" else -view.error[row]
+        w = after.incoming[row, born[row]] * view.input_alive[row]
+        v = after.outgoing[row, born[row]] * view.output_alive[row]
+        fall = decrease(view, row, w, v, target)
+        assert (fall > 0).all()
+        others, out = (torch.randn(300, n, generator=generator, dtype=DTYPE) for n in (F, G))
+        others, out = others * view.input_alive[row], out * view.output_alive[row]
+        x = view.inputs[row] if linear else torch.eye(F, dtype=DTYPE)
+        others = others * ((x @ w[0]).norm() / (x @ others.T).norm(dim=0))[:, None]
+        out = out * (v[0].norm() / out.norm(dim=1))[:, None]
+        lower = fall[0] > decrease(view, row, others, out, target)
+        assert lower.double().mean() >= (1.0 if linear else 0.95)
 
 
 @pytest.mark.parametrize("name", ["variance_transfer", "statistics_matched"])
@@ -842,7 +860,7 @@ def test_matched_draws_have_the_incumbents_root_mean_square(name):
         assert abs(new.mean()) < 0.1 * new.abs().max()
     shrunk = (after.outgoing / weights[1])[0, :6]
     expected = sqrt(6 / 1006) if name == "variance_transfer" else 1.0
-    torch.testing.assert_close(shrunk, torch.full_like(shrunk, expected))
+    torch.testing.assert_close(shrunk, torch.full_like(shrunk, expected), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("sides", ["both", "in", "out"])
@@ -886,22 +904,14 @@ def softmax_view() -> LayerView:
 
 def refusals() -> dict[str, tuple[str, LayerView, int, str]]:
     plain = random_view(0, 2)
-    crowded = few_images(plain, 3)
     return {
-        "gradmax: 4 consumers": ("gradmax", plain, 5, "5 newborns asked for, at most 4 possible"),
-        "gradmax: softmax": ("gradmax", softmax_view(), 4, "at most 3 possible"),
-        "gradmax: no errors": ("gradmax", replace(plain, error=plain.error * 0), 1, "at most 0"),
-        "tiny: 4 consumers": ("tiny", plain, 5, "at most 4 possible .*more images"),
-        "tiny: softmax": ("tiny", softmax_view(), 4, "at most 3 possible"),
-        "tiny: nothing left": ("tiny", crowded, 1, "at most 0 possible"),
         "orthogonal": ("orthogonal", plain, 4, "at most 3 possible .5 inputs are alive, 2 units"),
         "orthogonal: too many": (
             "orthogonal",
             random_view(0, 6),
             1,
-            "at most 0 .5 inputs .* 6 uni",
+            "at most 0 possible .5 inputs .* 6 units",
         ),
-        "paired_cancel": ("paired_cancel", plain, 1, "1 newborn asked for, at least 2 expected"),
     }
 
 
@@ -913,6 +923,63 @@ def test_what_cannot_be_made_is_refused_with_the_limit_and_the_way_out(case):
     with pytest.raises(ValueError, match=message) as error:
         inserted(name, view, current, born)
     assert "choose another rule" in str(error.value)
+
+
+def without_error(view: LayerView) -> LayerView:
+    assert view.error is not None
+    return replace(view, error=view.error * 0)
+
+
+def crowds() -> dict[str, tuple[LayerView, int, int]]:
+    """Return a view, how many newborns are asked for and how many directions there are."""
+    plain = random_view(0, 2)
+    return {
+        "4 consumers": (plain, 6, 4),
+        "softmax": (softmax_view(), 5, 3),
+        "no errors": (without_error(plain), 3, 0),
+    }
+
+
+@pytest.mark.parametrize("case", crowds())
+@pytest.mark.parametrize("name", ["gradmax", "tiny"])
+def test_newborns_beyond_the_rank_mix_its_directions_and_no_two_are_alike(name, case):
+    """Of 0 directions the mixtures are random; all norms are those of the first newborns."""
+    view, count, rank = crowds()[case]
+    born = ~view.alive & ((~view.alive).cumsum(1) <= count)
+    current = Slots(view.incoming, view.bias, view.outgoing, torch.zeros(S, G, dtype=DTYPE))
+    after = inserted(name, view, current, born, projection="none")
+    for row in range(S):
+        out = after.outgoing[row, born[row]][:, view.output_alive[row]]
+        sizes = out.norm(dim=1)
+        torch.testing.assert_close(sizes, sizes[:1].expand(count))
+        assert sizes[0] > 0
+        values = torch.linalg.svdvals(out)
+        assert int((values > 1e-9 * values[0]).sum()) == (rank or min(count, len(values)))
+        cosines = (out @ out.T / sizes[0].square()).abs().fill_diagonal_(0)
+        assert cosines.max() < 1 - 1e-6
+
+
+def test_tiny_asks_for_no_direction_where_incumbents_express_everything():
+    """Three images and six incumbents: the residual is rounding, so newborns are random."""
+    view = few_images(random_view(0, 6), 3)
+    born = ~view.alive & ((~view.alive).cumsum(1) <= 1)
+    current = Slots(view.incoming, view.bias, view.outgoing, torch.zeros(S, G, dtype=DTYPE))
+    with pytest.raises(KeyError, match="standard_normal"):  # no draw is given
+        inserted("tiny", view, current, born, draws=[Given({})] * S)
+    assert_finite(inserted("tiny", view, current, born))
+
+
+def assert_finite(slots: Slots) -> None:
+    assert all(torch.isfinite(tensor).all() for tensor in tensors(slots).values())
+
+
+def test_a_lonely_newborn_of_paired_cancel_has_no_outgoing_weights():
+    view = random_view(0, 2)
+    born = ~view.alive & ((~view.alive).cumsum(1) <= 1)
+    current = Slots(view.incoming, view.bias, view.outgoing, torch.zeros(S, G, dtype=DTYPE))
+    after = inserted("paired_cancel", view, current, born)
+    assert (after.outgoing[born] * view.output_alive[:, :]).abs().max() == 0
+    assert torch.equal(after.incoming, current.incoming)
 
 
 @pytest.mark.parametrize("name", ["zero_in", "gradmax", "tiny"])

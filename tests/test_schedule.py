@@ -288,16 +288,18 @@ def test_a_rate_lies_between_zero_and_its_setting(rule, lr, cycles, cycle_epochs
 
 @pytest.mark.parametrize("compactness", [0.1, 0.2, 0.5])
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
-@pytest.mark.parametrize("op", ["grow", "prune"])
+@pytest.mark.parametrize(
+    "op", ["grow", "prune", "grow_then_prune", "prune_then_grow", "single_event"]
+)
 def test_events_end_at_the_targets(op, allocation, compactness):
     tree = read_yaml(ROOT / "params.yaml")
     tree |= {"op": op, "dataset": "cifar100", "scale": "paper", "compactness": compactness}
     tree["edit"]["allocation"] = allocation
     params = config.resolve(tree)
     backbone = Architecture((3, 32, 32), params.network.trunk, params.network.widths, 100)
-    events = recipe.events(params, backbone, 40)
+    events = recipe.events(params, backbone, every=40, epoch=8, total=200)
     end = tuple(
         units + sum(event.add[layer] - event.remove[layer] for event in events)
-        for layer, units in enumerate(recipe.starting_counts(params, backbone))
+        for layer, units in enumerate(recipe.waypoints(params, backbone)[0])
     )
     assert end == recipe.targets(params, backbone)

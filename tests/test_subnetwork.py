@@ -8,13 +8,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import CONVNET, MLP, SEEDS, random_alive
+from networks import (
+    ACTIVATIONS,
+    CONVNET,
+    MLP,
+    SEEDS,
+    architecture_for,
+    plain_module,
+    random_alive,
+    random_widths,
+)
+from test_recipe import SETTING, TRUNK_SETTING, params_of
 
-from plasticity import files, measures, subnetwork
+from plasticity import catalogue, config, extraction, files, measures, recipe, results, subnetwork
+from plasticity.config import Choice
 from plasticity.data import Dataset
 from plasticity.errors import DataError
-from plasticity.network import Architecture, forward, initial_weights
-from plasticity.state import new_state
+from plasticity.network import Architecture, initial_weights
+from plasticity.state import State, new_state
+from plasticity.train import run
 
 
 def dataset_of(architecture: Architecture) -> Dataset:
@@ -31,29 +43,91 @@ def dataset_of(architecture: Architecture) -> Dataset:
     )
 
 
-def extracted(architecture: Architecture, number: int, folder: Path):
+def extracted(architecture: Architecture, number: int, folder: Path, case: str = "relu"):
     generator = torch.Generator().manual_seed(number)
-    widths = [int(torch.randint(1, w + 1, (), generator=generator)) for w in architecture.widths]
-    alive = random_alive(architecture, widths, generator)
+    alive = random_alive(architecture, random_widths(architecture, generator), generator)
     weights = initial_weights(architecture, SEEDS, "kaiming_relu")
     state = new_state(weights, alive, 0)
-    subnetwork.save(folder, state, 1, architecture, dataset_of(architecture))
+    rule, options = ACTIVATIONS[case]
+    choice = Choice(rule=rule, options=options)
+    subnetwork.save(folder, state, 1, architecture, dataset_of(architecture), choice)
     return state, subnetwork.load_subnetwork(folder)
 
 
-@given(conv=st.booleans(), number=st.integers(0, 2**32 - 1))
-@settings(max_examples=500)
-def test_extracted_logits_equal_masked_logits_for_random_plans(conv, number, tmp_path_factory):
-    """float32, 500 plans: largest difference 1e-5 of the largest logit."""
-    architecture = CONVNET if conv else MLP
-    folder = tmp_path_factory.getbasetemp() / "net"
-    state, net = extracted(architecture, number, folder)
-    x = net.standardise(dataset_of(architecture).test_images)
-    inputs = x if architecture.trunk else x.flatten(1)
-    full = forward(state.weights, inputs.expand(2, *inputs.shape), state.alive).logits[1]
+def assert_same_logits(
+    net: subnetwork.Subnetwork, state: State, row: int, images, case: str, scale
+):
+    """Compare with the full network as plain modules; float32: 1e-5 of the largest logit."""
+    x = net.standardise(images)
+    scale = tuple(part.float() for part in scale)
     with torch.no_grad():
         small = net.module(x)
+        full = plain_module(state.weights, row, case, scale=scale)(x)
     assert float((full - small).abs().max()) <= 1e-5 * float(full.abs().max())
+
+
+@given(
+    conv=st.booleans(), number=st.integers(0, 2**32 - 1), case=st.sampled_from(sorted(ACTIVATIONS))
+)
+@settings(max_examples=500)
+def test_extracted_logits_equal_masked_logits_for_random_plans(
+    conv, number, case, tmp_path_factory
+):
+    """500 plans: units of every layer, slots, activation."""
+    architecture = architecture_for(case, CONVNET if conv else MLP)
+    folder = tmp_path_factory.getbasetemp() / "net"
+    state, net = extracted(architecture, number, folder, case)
+    images = dataset_of(architecture).test_images
+    assert_same_logits(net, state, 1, images, case, state.alive)
+
+
+def fading(state: State, steps: int):
+    """Return what every unit is multiplied by: 0, 1, or age / steps where an event inserted it."""
+    return [
+        units.alive * torch.where(units.cohort < 0, 1, (units.age / steps).clamp(max=1))
+        for units in state.units
+    ]
+
+
+@pytest.mark.parametrize("case", ACTIVATIONS)
+@pytest.mark.parametrize("trunk", [False, True], ids=["mlp", "trunk"])
+@pytest.mark.parametrize("op", catalogue.OPERATORS)
+def test_a_trained_network_with_units_that_still_fade_in_is_extracted_as_it_is(
+    op, trunk, case, tmp_path
+):
+    """For every operator and activation, with the trunk edited or not; 15 steps of 40."""
+    rule, options = ACTIVATIONS[case]
+    changes = {"dataset": "cifar10", "edit__layers": "all"} if trunk else {}
+    params = params_of(
+        op=op,
+        intervention__activation={"rule": rule, **options},
+        intervention__gate={"rule": "linear", "steps": 40},
+        measure__enabled=False,
+        **changes,
+    )
+    setting = TRUNK_SETTING if trunk else SETTING
+    job = recipe.train_job(params, setting, SEEDS)
+    final = run(job, tmp_path, lambda news: None)  # noqa: ARG005
+    scale = fading(final.state, 40)
+    half = any(bool(((part > 0) & (part < 1)).any()) for part in scale)
+    assert half == (op in config.ADDING)
+    for row in range(len(SEEDS)):
+        masked = extraction._Masked(results.one_seed(final.state, row), params)
+        path = tmp_path / "net"
+        chosen = params.intervention.activation
+        folded = extraction._folded(masked)
+        subnetwork.save(path, folded, 0, job.architecture, setting.dataset, chosen)
+        net = subnetwork.load_subnetwork(path)
+        assert_same_logits(net, final.state, row, setting.dataset.test_images, case, scale)
+        extraction._check(
+            extraction._compare(masked, net, setting.dataset)
+            | {
+                "seed": row,
+                "units_requested": measures.units_text(
+                    extraction._counted(recipe.targets(params, job.architecture), params)
+                ),
+            }
+        )
 
 
 def test_parameters_of_the_published_network():

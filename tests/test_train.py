@@ -5,27 +5,55 @@ weights and SGD's momentum stay as they are. Adam's oracle keeps a step count of
 weight, from the moment both units that it joins are alive: Adam started at birth.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from networks import CONVNET, MLP, SEEDS, fresh_weights, named_parameters, plain_module
+from networks import (
+    CONVNET,
+    MLP,
+    SEEDS,
+    Act,
+    all_alive,
+    fresh_weights,
+    joined,
+    named_parameters,
+    of_ends,
+    plain_module,
+    random_alive,
+    random_strengths,
+    state_of,
+    with_history,
+)
+from test_recipe import SETTING, TRUNK_SETTING, params_of
 from torch import Tensor, nn
 
-from plasticity import checkpoint, optim
-from plasticity.edit import Rules, random_mask
+from plasticity import catalogue, checkpoint, optim, recipe
+from plasticity.config import Choice
+from plasticity.edit import Context, Rules, random_mask
 from plasticity.errors import Interrupted
-from plasticity.network import Architecture
+from plasticity.network import RELU, Architecture
 from plasticity.schedule import Event
-from plasticity.train import Job, Probe, run
+from plasticity.state import State, gather
+from plasticity.train import Job, Learning, run
 
 STEPS = 50
-RULES = Rules(grow="activation_frequency", prune="incoming_magnitude", insertion="late_init")
+NONE = Choice(rule="none", options={})
+RULES = Rules(
+    grow=Choice(rule="activation_frequency", options={}),
+    prune=Choice(rule="incoming_magnitude", options={}),
+    insertion=Choice(rule="late_init", options={}),
+    optimizer_state=Choice(rule="zero_step", options={}),
+)
 SGD = optim.Optimizer("sgd")
 MOMENTUM = optim.Optimizer("sgd", momentum=0.9)
 ADAM = optim.Optimizer("adam")
+optimizers = pytest.mark.parametrize(
+    "optimizer", [SGD, MOMENTUM, ADAM], ids=["sgd", "momentum", "adam"]
+)
 
 
 def job_of(
@@ -39,23 +67,37 @@ def job_of(
     shape = architecture.image if architecture.trunk else (architecture.sizes[0],)
     pixels = torch.randn(len(SEEDS), STEPS, 5, *shape, generator=generator, dtype=torch.float64)
     labels = torch.randint(architecture.classes, (len(SEEDS), STEPS, 5), generator=generator)
+    initial = fresh_weights(architecture)
     return Job(
         seeds=SEEDS,
         architecture=architecture,
-        initial=fresh_weights(architecture),
+        initial=initial,
         alive=tuple(
             random_mask(SEEDS, "mask", width, layer, count)
-            for layer, (width, count) in enumerate(zip(architecture.widths, start, strict=True))
+            for layer, (width, count) in enumerate(zip(architecture.units, start, strict=True))
         ),
+        asleep=None,
         optimizer=optimizer,
         lr=lambda window: lr / (1 + window),
         batches=lambda step: (pixels[:, step], labels[:, step]),
+        activation_at=lambda step: RELU,  # noqa: ARG005
+        activation=RELU,
+        learning=Learning(gate=NONE, trainability=NONE, utility=None),
         window=10,
         num_windows=STEPS // 10,
         events=events,
-        rules=RULES,
+        context=Context(
+            rules=RULES,
+            initial=initial,
+            seeds=SEEDS,
+            optimizer=optimizer,
+            activation=RELU,
+            batch=(pixels[:, 0], labels[:, 0]),
+            threshold=0.05,
+        ),
+        through_trunk=bool(architecture.trunk),
         evaluation=None,
-        probe=Probe((pixels[:, 0], labels[:, 0]), 0.05),
+        probing=True,
     )
 
 
@@ -64,12 +106,12 @@ def quiet(news: dict[str, object]) -> None:
 
 
 class MaskedOracle:
-    """One seed: plain modules with masks after each hidden activation, trained by autograd."""
+    """One seed: plain modules with masks after each activation, trained by autograd."""
 
     def __init__(self, job: Job, row: int) -> None:
         self.job, self.row = job, row
         self.module = plain_module(job.initial, row)
-        self.masks = [alive[row].clone() for alive in job.alive]
+        self.acts = [layer for layer in self.module if isinstance(layer, Act)]
         self.parameters = named_parameters(self.module)
         if job.optimizer.rule == "sgd":
             self.torch_optimizer = torch.optim.SGD(
@@ -78,26 +120,29 @@ class MaskedOracle:
         self.first = [torch.zeros_like(p) for p in self.parameters]
         self.second = [torch.zeros_like(p) for p in self.parameters]
         self.count = [torch.zeros_like(p, dtype=torch.int64) for p in self.parameters]
+        self.take_part(job.alive, job.asleep)
 
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = 0
-        for layer in self.module:
-            x = layer(x)
-            if isinstance(layer, nn.ReLU) and x.dim() == 2:
-                x = x * self.masks[hidden]
-                hidden += 1
-        return x
+    def take_part(
+        self, alive: tuple[Tensor, ...], asleep: tuple[Tensor, ...] | None = None
+    ) -> None:
+        """Say who does: sleepers act but the weights that join them do not learn."""
+        for act, mask in zip(self.acts, alive, strict=True):
+            act.factor = mask[self.row].double()
+        awake = alive if asleep is None else [a & ~b for a, b in zip(alive, asleep, strict=True)]
+        self.used = [both[self.row] for both in joined(self.job.architecture, awake)]
 
     def step(self, step: int) -> None:
         x, y = self.job.batches(step)
         lr = self.job.lr(step // self.job.window)
         self.module.zero_grad()
-        nn.functional.cross_entropy(self.forward(x[self.row]), y[self.row]).backward()
+        nn.functional.cross_entropy(self.module(x[self.row]), y[self.row]).backward()
+        for parameter, used in zip(self.parameters, self.used, strict=True):
+            parameter.grad *= used
         if self.job.optimizer.rule == "sgd":
             self.torch_optimizer.param_groups[0]["lr"] = lr
             self.torch_optimizer.step()
             return
-        for index, (parameter, used) in enumerate(zip(self.parameters, self.used(), strict=True)):
+        for index, (parameter, used) in enumerate(zip(self.parameters, self.used, strict=True)):
             grad = parameter.grad
             self.count[index] += used
             t = self.count[index].clamp(min=1).double()
@@ -106,47 +151,53 @@ class MaskedOracle:
             update = (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
             parameter.data -= lr * update * used
 
-    def used(self) -> list[Tensor]:
-        """Return, for each parameter, which of its weights join alive units."""
-        trunk = 2 * len(self.job.architecture.trunk)
-        rows = [*self.masks, torch.ones(self.job.architecture.classes, dtype=torch.bool)]
-        columns = [torch.ones(self.job.architecture.sizes[0], dtype=torch.bool), *self.masks]
-        result = [torch.ones_like(p, dtype=torch.bool) for p in self.parameters[:trunk]]
-        result += [row[:, None] & column for row, column in zip(rows, columns, strict=True)]
-        return result + rows
 
-
-@pytest.mark.parametrize("optimizer", [SGD, MOMENTUM, ADAM], ids=["sgd", "momentum", "adam"])
-@pytest.mark.parametrize("architecture", [MLP, CONVNET], ids=["mlp", "convnet"])
-@pytest.mark.parametrize("kind", ["grow", "prune", "rewind"])
+@optimizers
+@pytest.mark.parametrize(
+    ("architecture", "trunk"),
+    [(MLP, False), (CONVNET, False), (CONVNET, True)],
+    ids=["mlp", "convnet", "convnet-trunk"],
+)
+@pytest.mark.parametrize("kind", ["grow", "prune", "rewind", "reveal"])
 def test_training_with_an_edit_equals_a_plain_loop_per_seed(
-    kind: str, architecture: Architecture, optimizer: optim.Optimizer, tmp_path: Path
+    kind: str, architecture: Architecture, trunk: bool, optimizer: optim.Optimizer, tmp_path: Path
 ) -> None:
-    layers = len(architecture.widths)
-    add = (3, 2, 1)[:layers] if kind == "grow" else (0,) * layers
-    remove = (0,) * layers if kind == "grow" else (4, 3, 2)[:layers]
-    event = Event(0, 25, add, remove, rewind=kind == "rewind")
-    start = tuple(w // 2 for w in architecture.widths) if kind == "grow" else architecture.widths
-    job = job_of(architecture, optimizer, (event,), start)
+    """Grow or prune at step 25, with a rewind or without, or wake some of the sleepers."""
+    depth, hidden = len(architecture.trunk), len(architecture.widths)
+    few = (*(1 * trunk, 2 * trunk)[:depth], *(3, 2, 1)[:hidden])
+    more = (*(1 * trunk, 2 * trunk)[:depth], *(4, 3, 2)[:hidden])
+    half = (*(w // 2 if trunk else w for w in architecture.trunk),)
+    half += (*(w // 2 for w in architecture.widths),)
+    none = (0,) * (depth + hidden)
+    adds = kind in {"grow", "reveal"}
+    event = Event(
+        0, 25, few if adds else none, none if adds else more, kind == "rewind",
+        wakes=kind == "reveal",
+    )  # fmt: skip
+    job = job_of(architecture, optimizer, (event,), half if adds else architecture.units)
+    if kind == "reveal":
+        asleep = tuple(~founders for founders in job.alive)
+        job = replace(job, alive=all_alive(architecture), asleep=asleep)
     final = run(job, tmp_path, quiet).state
+    sleepers = tuple(units.asleep for units in final.units)
+    assert any(mask.any() for mask in sleepers) == (kind == "reveal")
     for row in range(len(SEEDS)):
         oracle = MaskedOracle(job, row)
         for step in range(STEPS):
             if step == event.step:
                 if event.rewind:
                     oracle = MaskedOracle(job, row)
-                oracle.masks = [alive[row] for alive in final.alive]
+                oracle.take_part(final.alive, sleepers)
             oracle.step(step)
-        for ours, theirs in zip(final.weights.tensors(), oracle.parameters, strict=True):
-            torch.testing.assert_close(
-                ours[row], _as_truth(theirs, ours[row], oracle), rtol=0, atol=1e-9
-            )
-
-
-def _as_truth(theirs: Tensor, ours: Tensor, oracle: MaskedOracle) -> Tensor:
-    """Return the oracle's tensor; pruned units go on under momentum there, ours are frozen."""
-    index = next(i for i, p in enumerate(oracle.parameters) if p is theirs)
-    return torch.where(oracle.used()[index], theirs.data, ours)
+        for ours, theirs, start, used in zip(
+            final.weights.tensors(),
+            oracle.parameters,
+            job.initial.tensors(),
+            oracle.used,
+            strict=True,
+        ):
+            torch.testing.assert_close(ours[row][used], theirs.data[used], rtol=0, atol=1e-9)
+            assert torch.equal(ours[row][~used], start[row][~used])
 
 
 def test_adam_with_one_count_equals_torch_adam(tmp_path: Path) -> None:
@@ -165,6 +216,83 @@ def test_adam_with_one_count_equals_torch_adam(tmp_path: Path) -> None:
             torch.testing.assert_close(a[row], b.data, rtol=0, atol=1e-9)
 
 
+def owners_factors(architecture: Architecture, gains: optim.Gains, row: int) -> list[Tensor]:
+    """Return the factor of every entry of every parameter of one seed.
+
+    That of the unit it enters if that is newborn, else of the unit it leaves if that is, else of
+    the unit it enters; a class has the shared factor.
+    """
+    factors = []
+    for new, incoming, outgoing in zip(
+        of_ends(architecture, [m[row] for m in gains.newborn], pixel=False, classes=False),
+        of_ends(architecture, [f[row] for f in gains.incoming], pixel=0, classes=gains.shared),
+        of_ends(architecture, [f[row] for f in gains.outgoing], pixel=0, classes=0),
+        strict=True,
+    ):
+        leaves_newborn = new[0] if new[1] is None else new[1] & ~new[0]
+        other = incoming[0] if outgoing[1] is None else outgoing[1]
+        factors.append(torch.where(leaves_newborn, other, incoming[0]))
+    return factors
+
+
+def younger_counts(architecture: Architecture, state: State, row: int) -> list[Tensor]:
+    """Return the step count of the younger of the two units that each entry joins."""
+    steps, shared = [units.step[row] for units in state.units], int(state.shared_step[row])
+    ends = of_ends(architecture, steps, pixel=10**9, classes=shared)
+    return [end if left is None else torch.minimum(end, left) for end, left in ends]
+
+
+def update_of(optimizer: optim.Optimizer, g: Tensor, moments: list[Tensor], t: Tensor) -> Tensor:
+    """Return the update by the formula of the rule, moments changed in place."""
+    if optimizer.rule == "adam":
+        m, v = moments
+        m.copy_(0.9 * m + 0.1 * g)
+        v.copy_(0.999 * v + 0.001 * g * g)
+        return m / (1 - 0.9**t) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+    return moments[0].copy_(0.9 * moments[0] + g) if moments else g
+
+
+@optimizers
+@pytest.mark.parametrize("on", ["gradient", "update"])
+@pytest.mark.parametrize("old", [False, True], ids=["one-count", "own-counts"])
+@pytest.mark.parametrize(
+    "architecture",
+    [MLP, CONVNET, replace(CONVNET, copies=2)],
+    ids=["mlp", "convnet", "two-copies"],
+)
+def test_gains_multiply_each_weight_by_its_owners_factor(
+    architecture: Architecture, old: bool, on: str, optimizer: optim.Optimizer
+) -> None:
+    """Three steps against the formula of each rule with a matrix of factors; weight decay takes
+    no factor on the gradient, and the same as everything on the update."""
+    optimizer = replace(optimizer, weight_decay=0.01)
+    generator = torch.Generator().manual_seed(6)
+    alive = all_alive(architecture)
+    state = state_of(architecture, alive, optimizer.num_moments)
+    state = with_history(state, generator) if old else state
+    newborn = random_alive(architecture, [w // 2 for w in architecture.units], generator)
+    incoming, outgoing = (random_strengths(alive, generator) for _ in range(2))
+    gains = optim.Gains(on, newborn, incoming, outgoing, shared=0.7)
+    copy, rates = gather(state), (0.3, 0.2)
+    expected = gather(state)
+    for taken in (1, 2, 3):
+        for ours, theirs in zip(copy.grads.tensors(), expected.grads.tensors(), strict=True):
+            ours.copy_(torch.randn(ours.shape, generator=generator, dtype=ours.dtype))
+            theirs.copy_(ours)
+        optim.step_(copy, optimizer, rates, gains)
+        for row, lr in enumerate(rates):
+            factors = owners_factors(architecture, gains, row)
+            counts = younger_counts(architecture, state, row)
+            for index, w in enumerate(expected.weights.tensors()):
+                before, after = (factors[index], 1) if on == "gradient" else (1, factors[index])
+                g = expected.grads.tensors()[index][row] * before + 0.01 * w[row]
+                moments = [moment.tensors()[index][row] for moment in expected.moments]
+                t = (counts[index] + taken).double()
+                w[row] -= lr * after * update_of(optimizer, g, moments, t)
+    for ours, theirs in zip(copy.weights.tensors(), expected.weights.tensors(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
 def same_weights(a: checkpoint.Checkpoint, b: checkpoint.Checkpoint) -> bool:
     return all(
         torch.equal(x, y)
@@ -172,7 +300,7 @@ def same_weights(a: checkpoint.Checkpoint, b: checkpoint.Checkpoint) -> bool:
     )
 
 
-@pytest.mark.parametrize("optimizer", [SGD, MOMENTUM, ADAM], ids=["sgd", "momentum", "adam"])
+@optimizers
 def test_growing_to_all_units_at_step_0_equals_dense(
     optimizer: optim.Optimizer, tmp_path: Path
 ) -> None:
@@ -185,7 +313,7 @@ def test_growing_to_all_units_at_step_0_equals_dense(
 
 def test_probes_do_not_change_training(tmp_path: Path) -> None:
     measured = job_of(MLP, ADAM, (Event(0, 0, (0, 0), (0, 0), rewind=False),), MLP.widths)
-    bare = replace(measured, events=(), probe=None)
+    bare = replace(measured, events=(), probing=False)
     a = run(measured, tmp_path / "a", quiet)
     assert a.progress["cohorts"]
     assert same_weights(a, run(bare, tmp_path / "b", quiet))
@@ -230,7 +358,7 @@ def test_a_diverging_seed_is_marked_and_leaves_the_others_as_they_were(tmp_path:
     for a, b in zip(clean.state.weights.tensors(), hurt.state.weights.tensors(), strict=True):
         assert torch.equal(a[1], b[1])
         assert torch.isfinite(b[0]).all()
-    assert hurt.state.age[0][0].max() == 31
+    assert hurt.state.units[0].age[0].max() == 31
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
@@ -247,3 +375,115 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
     assert loaded is not None
     assert loaded.step < int(newest.name.split("-")[1])
     assert same_weights(run(job, tmp_path / "a", quiet), whole)
+
+
+# -- whole runs, as parameters make them
+
+TRUNK = {"dataset": "cifar10", "edit__layers": "all"}
+CONVNET = {"dataset": "cifar10"}
+ADAM_OF = {"train__optimizer": "adam", "train__lr": 0.01}
+OPTIONS = {"steps": 8, "slots": "other", "rate": 0.03, "transfer": "on", "tau": 0.5, "batches": 3}
+"""A number of steps after which nothing is over at the next event; all rules at work."""
+
+
+def chosen(rule: str, entry: catalogue.Entry) -> dict[str, object]:
+    return {"rule": rule} | {name: OPTIONS[name] for name in entry.options if name in OPTIONS}
+
+
+def rules_of(key: str, table: dict[str, catalogue.Entry], **more: object):
+    return {
+        f"{key.rpartition('_')[2]}-{rule}": {key: chosen(rule, entry)} | more
+        for rule, entry in table.items()
+    }
+
+
+def on_both(key: str, table: dict[str, catalogue.Entry], **more: object):
+    """Return a run of every rule on an MLP and, channels edited where it is defined, on a trunk."""
+    trunk = {
+        f"trunk-{name}": changes | (TRUNK if table[name.rpartition("-")[2]].trunk else CONVNET)
+        for name, changes in rules_of(key, table, **more).items()
+    }
+    return rules_of(key, table, **more) | trunk
+
+
+OPERATORS = {op: {"op": op, "edit__at_epoch": 2} for op in catalogue.OPERATORS}
+CONTRIBUTION = {"rule": "contribution", "kind": "adaptable_contribution"}
+RUNS: dict[str, dict[str, object]] = {
+    **OPERATORS,
+    **{f"trunk-{name}": changes | TRUNK for name, changes in OPERATORS.items()},
+    **rules_of(
+        "edit__turnover",
+        catalogue.TURNOVER,
+        op="turnover",
+        edit__maturity=3,
+        intervention__selection__prune=CONTRIBUTION,
+    ),
+    **on_both("intervention__selection__grow", catalogue.GROW_SELECTION),
+    **on_both("intervention__selection__prune", catalogue.PRUNE_SELECTION, op="prune"),
+    **on_both("intervention__insertion", catalogue.INSERTION),
+    **rules_of("intervention__gate", catalogue.GATE),
+    **rules_of("intervention__optimizer_state", catalogue.OPTIMIZER_STATE, op="turnover"),
+    **rules_of("intervention__trainability", catalogue.TRAINABILITY),
+    **rules_of("intervention__activation", catalogue.ACTIVATION),
+}
+
+
+def whole_job(**changes: object) -> Job:
+    """Return a run of 30 steps with an event every 6."""
+    params = params_of(**{"op": "grow", "train__epochs": 10} | ADAM_OF | changes)
+    setting = TRUNK_SETTING if params.network.trunk else SETTING
+    return recipe.train_job(params, setting, SEEDS)
+
+
+@pytest.mark.parametrize("changes", RUNS.values(), ids=list(RUNS))
+def test_any_run_interrupted_three_times_ends_with_the_same_bytes(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
+    """Cut just before an event, one step after it, and in the middle; a new job each time."""
+    whole = run(whole_job(**changes), tmp_path / "whole", quiet)
+    for steps in (6, 1, 15):
+        with pytest.raises(Interrupted):
+            run(whole_job(**changes), tmp_path / "cut", quiet, interrupted_after(steps - 1))
+    continued = run(whole_job(**changes), tmp_path / "cut", quiet)
+    assert checkpoint.pack(continued.state, {}) == checkpoint.pack(whole.state, {})
+    assert continued.progress == whole.progress
+    assert whole.step == 30
+
+
+@pytest.mark.parametrize("more", [{}, TRUNK], ids=["mlp", "trunk"])
+@pytest.mark.parametrize("op", catalogue.OPERATORS)
+def test_probes_switched_off_leave_every_trained_weight_as_it_is(
+    op: str, more: dict[str, object], tmp_path: Path
+) -> None:
+    looking = run(whole_job(**OPERATORS[op], **more), tmp_path / "a", quiet)
+    blind = run(whole_job(**OPERATORS[op], **more, measure__enabled=False), tmp_path / "b", quiet)
+    assert checkpoint.pack(blind.state, {}) == checkpoint.pack(looking.state, {})
+    for name in ("cohorts", "shocks", "health"):
+        assert looking.progress[name]
+        assert not blind.progress[name]
+    for name in ("windows", "edits", "units"):
+        assert blind.progress[name] == looking.progress[name]
+
+
+@pytest.mark.parametrize("gate", ["none", {"rule": "linear", "steps": 8}], ids=["full", "gated"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu"])
+@pytest.mark.parametrize("op", ["grow", "late_reveal", "turnover"])
+def test_the_parts_of_every_gradient_in_a_whole_run_add_up(
+    op: str, activation: str, gate: object, tmp_path: Path
+) -> None:
+    """In the mean over any cohort at any moment; and of one unit that feels a gradient, which has
+    no other to be averaged with, the logarithm is that of the gradient itself."""
+    changes = {"intervention__activation": activation, "intervention__gate": gate}
+    rows = run(whole_job(op=op, **changes), tmp_path, quiet).progress["cohorts"]
+    parts = ("log_norm", "log_gate", "log_error", "log_alignment")
+    felt = [row for row in rows if row["log_gradient"] is not None]
+    for row in felt:
+        assert abs(row["log_gradient"] - sum(row[part] for part in parts)) <= 1e-6, row
+    assert all(row["silent"] == row["units"] for row in rows if row not in felt)
+    assert {row["moment"] for row in felt} == {"before", "birth", "along", "end"}
+    assert {row["layer"] for row in felt} == {"fc1", "fc2"}
+    assert {"newborn", "incumbent"} <= {row["cohort"] for row in felt}
+    alone = [row for row in felt if row["units"] == 1 and not row["cohort"].startswith("matched")]
+    assert alone
+    for row in alone:
+        assert math.exp(row["log_gradient"]) == pytest.approx(row["gradient"], rel=1e-4), row

@@ -123,6 +123,7 @@ INSERTION = {
             "fan_in": Name("full", ("full", "active")),
             "gain": Name("torch_default", ("torch_default", "kaiming_relu")),
         },
+        trunk=False,
     ),
     "small": Entry(
         "the slot's initial weights, made small", "control", "masked", {"scale": Number(0.1, 0, 1)}

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -544,6 +544,11 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
                 "units; crelu has two",
             )
             for name, table, choice in used
+        ),
+        (
+            params.op == "turnover" and chosen.insertion.rule == "gradient_matched",
+            "intervention.insertion: 'gradient_matched' needs the gradient of the new weights, but "
+            "op=turnover measures the replaced unit's; use norm_matched",
         ),
         (
             params.op == "late_reveal" and chosen.trainability.rule != "none",

@@ -34,7 +34,7 @@ class Rules:
     insertion: Choice
     optimizer_state: Choice
     maturity: int = 0
-    """Units younger than this, in steps, cannot be removed."""
+    """Units are removed only when older than this, in steps; 0 is any unit."""
     transfer: bool = False
     """Whether a removed unit's mean activation goes into the biases it fed."""
 
@@ -158,7 +158,7 @@ class _Views:
             input_alive=input_mask(state.weights, state.alive, layer),
             output_alive=output_mask(state.weights, state.alive, layer),
             age=units.age,
-            utility=tidy(_corrected(units, context.rules.prune)),
+            utility=tidy(_corrected(units.utility, units, context.rules.prune)),
             hidden=tidy(signals.hidden),
             derivative=tidy(signals.derivative),
             flow=tidy(signals.flow),
@@ -193,17 +193,17 @@ def _same(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _corrected(units: Units, rule: Choice) -> Tensor:
-    """Return the running utility, corrected for its start at 0 (Dohare et al. 2024)."""
+def _corrected(running: Tensor, units: Units, rule: Choice) -> Tensor:
+    """Return a running mean, corrected for its start at 0 (Dohare et al. 2024)."""
     decay = float(rule.options.get("decay", 0.0))
-    return units.utility / (1 - decay ** units.age.clamp(min=1).double()).to(units.utility.dtype)
+    return running / (1 - decay ** units.age.clamp(min=1).double()).to(running.dtype)
 
 
 def _leaving(
     views: _Views, event: Event, layer: int, units: Units, draws: Sequence[np.random.Generator]
 ) -> Tensor:
     rules = views._context.rules
-    mature = units.alive & (units.age >= rules.maturity)
+    mature = units.alive & (units.age > rules.maturity) if rules.maturity else units.alive
     if event.tau is not None:
         view = views.of(layer)
         mean = view.hidden.abs().mean(1)
@@ -260,9 +260,7 @@ def _without(state: State, record: Record, measurement: Measurement, context: Co
         now, start = slots_of(weights, layer), slots_of(context.initial, layer)
         wide, next_bias = leaving[:, :, None], now.next_bias
         if context.rules.transfer and next_bias is not None:
-            signals = measurement.signals[layer]
-            assert signals is not None
-            mean = torch.where(leaving, signals.hidden.mean(1), 0)
+            mean = torch.where(leaving, _mean_activation(state, measurement, layer, context), 0)
             moved = torch.einsum("sh,shg->sg", mean, now.outgoing)
             kept = output_mask(weights, state.alive, layer)
             next_bias = next_bias + torch.where(kept, moved, 0)
@@ -274,6 +272,18 @@ def _without(state: State, record: Record, measurement: Measurement, context: Co
         )
         weights = with_slots(weights, layer, slots)
     return weights
+
+
+def _mean_activation(
+    state: State, measurement: Measurement, layer: int, context: Context
+) -> Tensor:
+    """Return (S, H): the running mean where a rule keeps one, else the mean over the probe."""
+    units, rule = state.units[layer], context.rules.prune
+    if "decay" in rule.options:
+        return _corrected(units.activity, units, rule)
+    signals = measurement.signals[layer]
+    assert signals is not None
+    return signals.hidden.mean(1)
 
 
 def _inserted(

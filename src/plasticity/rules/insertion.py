@@ -116,24 +116,26 @@ def gradmax(
     they are orthogonal. The largest entry of each vector is positive, as singular vectors have no
     sign of their own; slots get them in order of their singular values.
 
-    Source: Evci et al. 2022 (GradMax), equation 11. Deviation: bias and next bias as in
-    ``zero_in``.
+    B has at most as many directions as there are consumers alive, less one for a softmax. Newborns
+    beyond them go out along random unit mixtures of them (``_filled``): two alike would be twins.
+
+    Source: Evci et al. 2022 (GradMax), equation 11. Deviations: bias and next bias as in
+    ``zero_in``; newborns beyond the rank.
 
     Raises
     ------
     ValueError
-        If K is above the rank of B (at most the consumers alive, less one for a softmax), or the
-        layer or the next is not fully connected.
+        If the layer or the next is not fully connected.
     """
     inputs, error = _batch(view)
     count, rows = _count(born), []
-    for entering, wrong in zip(inputs, error, strict=True):
+    for row, (entering, wrong) in enumerate(zip(inputs, error, strict=True)):
         # B's left singular vectors are those of R', where B' = Q R: a small matrix, B is long.
         triangle = torch.linalg.qr(entering.mT @ wrong / len(wrong), mode="r").R
         vectors, values, _ = torch.linalg.svd(triangle.mT, full_matrices=False)
-        limit = int((values > _rounding(current) * values[0]).sum())
-        _refuse_above(limit, count, "gradmax", "the rank of the probe's mean gradient")
-        rows.append(vectors[:, :count].mT)
+        rank = int((values > _rounding(current) * values[0]).sum())
+        (filled,) = _filled((vectors.mT[:rank],), (view.output_alive[row],), count, draws[row])
+        rows.append(filled)
     unit = torch.stack(rows)  # (S, K, G)
     unit = unit * unit.gather(2, unit.abs().argmax(2, keepdim=True)).sign()
     norm = float(options["scale"]) * _mean(_norms(current.outgoing, view.output_alive), view.alive)
@@ -157,27 +159,29 @@ def tiny(
     two, and the better one is taken. As act(z) - act(-z) = c z, where c is 1 for ReLU and GELU and
     1 + slope for the leaky functions, it lowers the loss along R, and so is never born dead.
 
+    Newborns beyond the rank of N are random unit mixtures (``_filled``), as in ``gradmax``.
+
     Raises
     ------
     ValueError
-        If K is above the rank of N (none where incumbents express everything on so few images), or
-        the layer or the next is not fully connected.
+        If the layer or the next is not fully connected.
     """
     inputs, error = _batch(view)
     threshold, count, wanted, pairs = float(options["threshold"]), _count(born), [], []
-    for x, wrong, hidden, alive in zip(inputs, error, view.hidden, view.alive, strict=True):
+    for row, (x, wrong) in enumerate(zip(inputs, error, strict=True)):
+        hidden, alive = view.hidden[row], view.alive[row]
         target = -wrong
         if options["projection"] == "residual":
             target = _residual(target, hidden[:, alive].double(), threshold)
         wanted.append(target)
         basis, squares = _range(x, threshold)
         left, values, right = torch.linalg.svd(basis.mT @ target, full_matrices=False)
-        limit = int((values > _rounding(current) * torch.linalg.matrix_norm(wrong)).sum())
-        reason = "the rank of what the probe lacks; more images or projection none may raise it"
-        _refuse_above(limit, count, "tiny", reason)
-        pairs.append(((left[:, :count] / squares[:, None]).mT @ basis.mT @ x, right[:count]))
-    into = torch.nn.functional.normalize(torch.stack([pair[0] for pair in pairs]), dim=2)
-    out = torch.nn.functional.normalize(torch.stack([pair[1] for pair in pairs]), dim=2)
+        rank = int((values > _rounding(current) * torch.linalg.matrix_norm(wrong)).sum())
+        made = ((left / squares[:, None]).mT @ basis.mT @ x)[:rank], right[:rank]
+        ends = view.input_alive[row], view.output_alive[row]
+        pairs.append(_filled(made, ends, count, draws[row]))
+    into = torch.stack([pair[0] for pair in pairs])
+    out = torch.stack([pair[1] for pair in pairs])
     into = into * _mean(_norms(current.incoming, view.input_alive), view.alive)[..., None]
     norm = float(options["scale"]) * _mean(_norms(current.outgoing, view.output_alive), view.alive)
     z, push = inputs @ into.mT, torch.stack(wanted) @ out.mT  # (S, N, K)
@@ -210,7 +214,7 @@ def net2wider(
     donor = incumbents.gather(1, rank)  # (S, K)
     copies = torch.zeros_like(born, dtype=torch.int64).scatter_add(1, donor, torch.ones_like(donor))
     shared = _with_outgoing(view, current, view.alive, current.outgoing / (1 + copies)[..., None])
-    rms = _norms(current.incoming, view.input_alive) / view.input_alive.sum(1, keepdim=True).sqrt()
+    rms = _norms(current.incoming, view.input_alive) * _num_alive(view.input_alive).rsqrt()
     spread = _placed(float(options["noise"]) * rms.gather(1, donor)[..., None], born) * noise
     incoming, bias, outgoing = (_placed(_taken(part, donor), born) for part in _parts(shared))
     return _inserted(view, shared, born, (incoming + spread, bias, outgoing))
@@ -222,24 +226,17 @@ def paired_cancel(
     """Return newborns in equal pairs with opposite outgoing weights, in slot order.
 
     Both have the current weights of the first one's slot, so the function stays and both sides have
-    a gradient from the first step on. An odd count ends in three units with v, -v/2 and -v/2.
+    a gradient from the first step on. An odd count ends in three units with v, -v/2 and -v/2; a
+    single newborn has nobody to cancel it, so its outgoing weights are 0.
 
     Source: Yuan et al. 2023, section 3.1. Deviation: odd counts.
-
-    Raises
-    ------
-    ValueError
-        If K is 1.
     """
     count = _count(born)
-    if count == 1:
-        raise ValueError(
-            "paired_cancel: 1 newborn asked for, at least 2 expected, because newborns cancel each "
-            "other; insert more units per event or choose another rule"
-        )
     place = torch.arange(count, device=born.device)
     first, factor = place - place % 2, 1.0 - 2.0 * (place % 2)
-    if count % 2:
+    if count == 1:
+        factor[0] = 0.0
+    elif count % 2:
         first[-1], factor[-2:] = count - 3, -0.5
     model = born.nonzero()[:, 1].view(len(born), count)[:, first]  # (S, K)
     incoming, bias, outgoing = (_placed(_taken(part, model), born) for part in _parts(current))
@@ -259,9 +256,9 @@ def variance_transfer(
     of the initial draw; newborns are not paired (``paired_cancel`` is that part) and no learning
     rate is adapted. The function moves.
     """
-    before = view.alive.sum(1)
-    factor = (before / (before + _count(born))).sqrt().to(current.outgoing.dtype)
-    scaled = _with_outgoing(view, current, view.alive, current.outgoing * factor[:, None, None])
+    factor = (_num_alive(view.alive) / _num_alive(view.alive | born)).sqrt()
+    shrunk = (current.outgoing * factor[..., None]).to(current.outgoing.dtype)
+    scaled = _with_outgoing(view, current, view.alive, shrunk)
     spread = _rms(current.incoming, view.alive, view.input_alive)
     return _matched(view, scaled, born, draws, spread)
 
@@ -387,6 +384,33 @@ def _refuse_above(limit: int, count: int, rule: str, reason: str) -> None:
         )
 
 
+def _filled(
+    directions: tuple[Tensor, ...],
+    used: tuple[Tensor, ...],
+    count: int,
+    draw: np.random.Generator,
+) -> tuple[Tensor, ...]:
+    """Return ``count`` unit rows of each of some matrices of directions (rank, .), best first.
+
+    Rows beyond the rank are mixtures with random normal coefficients, the same for every matrix;
+    where there is no direction at all, for want of any gradient, they are random over ``used``.
+    """
+    rank = len(directions[0])
+    more = max(0, count - rank)
+    known = tuple(
+        torch.nn.functional.normalize(rows.double(), dim=1)[:count] for rows in directions
+    )
+    if more == 0:
+        return known
+    mixing = torch.from_numpy(draw.standard_normal((more, rank)))
+    result = []
+    for rows, mask in zip(known, used, strict=True):
+        loose = torch.from_numpy(draw.standard_normal((more, len(mask)))).to(mask.device) * mask
+        extra = mixing.to(rows.device) @ rows if rank else loose
+        result.append(torch.cat([rows, torch.nn.functional.normalize(extra, dim=1)]))
+    return tuple(result)
+
+
 def _batch(view: LayerView) -> tuple[Tensor, Tensor]:
     """Return inputs (S, N, F) and errors of the next layer (S, N, G), of the units in use.
 
@@ -476,9 +500,13 @@ def _gain(options: Options) -> float:
 
 
 def _bound(alive: Tensor, options: Options) -> Tensor:
-    """Return (S, 1): 1 / sqrt(fan-in), of all slots or of the alive ones."""
-    counted = alive if options["fan_in"] == "active" else torch.ones_like(alive)
-    return counted.sum(1, keepdim=True).double().rsqrt()
+    """Return (S, 1): 1 / sqrt(fan-in), from all slots or from the alive ones."""
+    return _num_alive(alive if options["fan_in"] == "active" else torch.ones_like(alive)).rsqrt()
+
+
+def _num_alive(alive: Tensor) -> Tensor:
+    """Return (S, 1): how many are alive, in float64 because an integer's root is a float32."""
+    return alive.sum(1, keepdim=True).double()
 
 
 def _placed(rows: Tensor, born: Tensor) -> Tensor:
@@ -526,8 +554,8 @@ def _range(x: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Return an orthonormal basis of the columns' span, (N, r), and its squared singular values.
 
     By the Gram matrix of the shorter side: 7 times faster than the singular values of x at 512
-    images and 4,096 inputs, and exact far below any threshold offered, which is relative to the
-    largest square.
+    images and 4,096 inputs, and its rounding, about 1e-15 of the largest square, is below every
+    threshold offered.
     """
     tall = x.shape[0] > x.shape[1]
     squares, vectors = torch.linalg.eigh(x.mT @ x if tall else x @ x.mT)
