@@ -67,6 +67,10 @@ LAYERS = {
         "plasticity.launch",
         "plasticity.results",
     ),
+    6: (
+        "plasticity.study",
+        "plasticity.study_run",
+    ),
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 LIBRARY = modules(SRC / "plasticity")

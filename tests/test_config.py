@@ -23,6 +23,8 @@ TREE["presets"] = {  # those used below, so that a file is read in a tenth of a 
 }
 SECTIONS = tuple(config.Params.model_fields)
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py"))
+ACROSS_EXPERIMENTS = ["study"]
+"""Modules of ``stages`` that are no stage of one experiment."""
 REMOVED = None
 CIFAR_LAPTOP = {"dataset": "cifar10", "scale": "laptop"}
 
@@ -63,12 +65,12 @@ WRONG = {
         ["presets.quick.digits.continual.optimizer:", "'adam'"],
     ),
     "selection misspelt": (
-        {"intervention.selection.prune": "magnitude"},
-        ["intervention.selection.prune:", "'magnitude'", "'incoming_magnitude'"],
+        {"intervention.selection.prune": "incoming_magnitud"},
+        ["intervention.selection.prune:", "'incoming_magnitud'", "'incoming_magnitude'"],
     ),
     "insertion unknown": (
-        {"intervention.insertion": "net2wider"},
-        ["intervention.insertion:", "'net2wider'", "late_init"],
+        {"intervention.insertion": "net2widr"},
+        ["intervention.insertion:", "'net2widr'", "did you mean 'net2wider'", "late_init"],
     ),
     "allocation misspelt": (
         {"edit.allocation": "fc1protect"},
@@ -589,4 +591,4 @@ def test_help_is_given_without_torch(stage):
 
 
 def test_every_stage_has_a_list_of_what_it_may_see():
-    assert sorted(config.STAGE_PARAMS) == STAGES
+    assert sorted([*config.STAGE_PARAMS, *ACROSS_EXPERIMENTS]) == STAGES

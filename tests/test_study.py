@@ -96,11 +96,11 @@ WRONG = {
     # name: (the study, what the message must say)
     "unknown key": (TWO | {"conditons": {}}, ["conditons: unknown key; did you mean 'conditions'"]),
     "no title": ({"conditions": TWO["conditions"]}, ["title: is missing"]),
-    "no condition": (with_conditions(), ["conditions: got {}"]),
+    "no condition": (with_conditions(), ["conditions: is empty"]),
     "condition that is no mapping": (with_conditions(a="grow"), ["conditions.a: got 'grow'"]),
     "settings that are no mapping": (TWO | {"settings": 3}, ["settings: got 3", "mapping"]),
     "unknown stage": (TWO | {"stages": ["trian"]}, ["stages.0: unknown 'trian'", "'train'"]),
-    "no stage": (TWO | {"stages": []}, ["stages: got []"]),
+    "no stage": (TWO | {"stages": []}, ["stages: is empty"]),
     "name that is no folder": (
         with_conditions(**{"a/b": {}, "A": {}}),
         ["conditions.a/b: got 'a/b', expected lower-case letters", "conditions.A: got 'A'"],

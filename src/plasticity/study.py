@@ -68,16 +68,24 @@ def _stage(name: str) -> str:
     return name
 
 
+def _some(entries: Any) -> Any:
+    if not entries:
+        raise ValueError("is empty; expected at least one")
+    return entries
+
+
 class _Form(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     title: Annotated[str, Field(min_length=1, max_length=200)]
     settings: dict[str, Any] = {}
     conditions: Annotated[
-        dict[Annotated[str, AfterValidator(_name)], dict[str, Any]], Field(min_length=1)
+        dict[Annotated[str, AfterValidator(_name)], dict[str, Any]], AfterValidator(_some)
     ]
     stages: Annotated[
-        tuple[Annotated[str, AfterValidator(_stage)], ...], Field(strict=False, min_length=1)
+        tuple[Annotated[str, AfterValidator(_stage)], ...],
+        Field(strict=False),
+        AfterValidator(_some),
     ] = tuple(config.STAGE_PARAMS)
 
 

@@ -1,0 +1,53 @@
+"""Run a study: a comparison of named conditions, each an experiment of its own."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from plasticity import command, study, study_run
+from plasticity.errors import Interrupted, PlasticityError
+
+
+def at_least_one(text: str) -> int:
+    """Return a number of jobs."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer of at least 1")
+    return int(text)
+
+
+def main() -> None:
+    """Run the study of the command line, or print what would be run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.study",
+        description="Run the conditions of a study that have no tables in reports/studies yet.",
+        epilog=f"{command.EXIT_CODES}; 1 a condition failed (the same command tries it again)",
+    )
+    parser.add_argument("study", type=Path, help="such as studies/mechanism.yaml")
+    parser.add_argument(
+        "--jobs", type=at_least_one, default=1, help="conditions at a time; one uses all cores"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only print what is there")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="CONDITION", help="can be given many times"
+    )
+    arguments = parser.parse_args()
+    asked = study.read(arguments.study)
+    conditions = study.select(asked, arguments.only)
+    if arguments.dry_run:
+        for condition in conditions:
+            print(f"{study.status(asked, condition):8}{condition.experiment}")
+    else:
+        study_run.run(asked, conditions, jobs=arguments.jobs)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.stderr.write("[study] stopped; run the same command to continue\n")
+        sys.exit(Interrupted.exit_code)
+    except PlasticityError as error:
+        sys.stderr.write(f"[study] {error}\n")
+        sys.exit(error.exit_code)
