@@ -10,14 +10,25 @@ import yaml
 
 from plasticity import config
 from plasticity.files import metrics_path, timing_path, write_json
-from plasticity.tables import Row, write_table
+from plasticity.tables import SCHEMAS, Row, write_table
 
 ROOT = Path(__file__).parents[1]
 EPOCHS, CYCLES, STEPS = 20, 5, 45
 AGES = (0, 1, 2, 5, 10, 20, 50, 100, 180)
 GROWN = ("52-52", "78-78", "104-104", "128-128", "128-128")
 PRUNED = ("224-224", "192-192", "160-160", "128-128", "128-128")
-STARTS = {"grow": "26-26", "prune": "256-256", "dense": "256-256", "static": "128-128"}
+STARTS = {
+    "grow": "26-26",
+    "prune": "256-256",
+    "dense": "256-256",
+    "static": "128-128",
+    "turnover": "128-128",
+}
+LAYERS = ("fc1", "fc2")
+TERMS = {"fc1": (-0.3, 0.05, -0.9), "fc2": (-1.1, 0.1, -0.02)}
+"""Of newborns over incumbents: logarithms of norm, gate and alignment."""
+REPLACED = 13
+CYCLE = STEPS * EPOCHS // CYCLES
 
 
 def write_experiment(
@@ -32,14 +43,18 @@ def write_experiment(
     tree |= {"op": op, "scale": "quick"}
     tree["train"]["epochs"] = tree["retrain"]["epochs"] = EPOCHS
     for name, value in (changes or {}).items():
-        section, _, key = name.rpartition(".")
-        (tree[section] if section else tree)[key] = value
+        *path, key = name.split(".")
+        node = tree
+        for part in path:
+            node = node[part]
+        node[key] = value
     (folder / "params.yaml").write_text(yaml.safe_dump(tree))
     params = config.load("report", folder / "params.yaml")
     draw = np.random.default_rng(7)
     finals = {seed: 96.6 + draw.normal(0, 0.4) for seed in range(seeds)}
     ok = [seed for seed in range(seeds) if seed not in diverged]
     ends = _write_train(op, finals, diverged, draw)
+    _write_units(params, list(finals), draw)
     _write_retrain(op, ends, params.retrain.variants, ok, draw)
     _write_extract(op, ok)
     _write_continual(op, params.continual.streams, min(seeds, 3), draw)
@@ -110,28 +125,28 @@ def _write_train(
     write_table("train", "seeds", summaries)
     write_table("train", "history", history)
     write_table("train", "edits", _edits(op, list(finals)))
-    write_table("train", "cohorts", _cohorts(op, list(finals), draw))
     return {row["seed"]: row["acc"] for row in history if row["epoch"] == EPOCHS}
 
 
 def _edits(op: str, seeds: list[int]) -> list[Row]:
-    if op not in {"grow", "prune"}:
+    if op not in {"grow", "prune", "turnover"}:
         return []
     rows: list[Row] = []
     before = STARTS[op]
     for event, after in enumerate(_units(op)[:: EPOCHS // CYCLES]):
         pairs = zip(before.split("-"), after.split("-"), strict=True)
-        for layer, (old, new) in enumerate((int(a), int(b)) for a, b in pairs):
+        replaced = REPLACED if op == "turnover" and event else 0
+        for layer, (old, new) in zip(LAYERS, ((int(a), int(b)) for a, b in pairs), strict=True):
             rows += [
                 {
                     "seed": seed,
                     "event": event,
                     "cycle": event,
-                    "step": event * STEPS * EPOCHS // CYCLES,
+                    "step": event * CYCLE,
                     "layer": layer,
-                    "requested": abs(new - old),
-                    "added": max(new - old, 0),
-                    "removed": max(old - new, 0),
+                    "requested": abs(new - old) + 2 * replaced,
+                    "added": max(new - old, 0) + replaced,
+                    "removed": max(old - new, 0) + replaced,
                     "alive_before": old,
                     "alive_after": new,
                     "rewound": int(op == "prune" and new != old),
@@ -142,63 +157,148 @@ def _edits(op: str, seeds: list[int]) -> list[Row]:
     return rows
 
 
-def _cohorts(op: str, seeds: list[int], draw: np.random.Generator) -> list[Row]:
-    rows: list[Row] = []
-    for event in range(CYCLES - 1):
-        for seed in seeds:
-            for layer in range(2):
-                rows += _probes(op, seed, event, layer, draw)
-    return rows
+def _write_units(params: config.Params, seeds: list[int], draw: np.random.Generator) -> None:
+    """Write what probes saw, or empty tables where nothing was measured, and the lifelines."""
+    measured = seeds if params.measure.enabled else []
+    exact = params.intervention.activation.rule != "crelu"
+    cohorts = [
+        row
+        for event in range(CYCLES - 1)
+        for seed in measured
+        for layer in LAYERS
+        for row in _probes(params.op, seed, event, layer, draw)
+    ]
+    empty = {key: None for key in SCHEMAS["train", "cohorts"] if "log" in key}
+    write_table("train", "cohorts", cohorts if exact else [row | empty for row in cohorts])
+    write_table("train", "shocks", _shocks(params.op, measured, draw))
+    write_table("train", "health", _health(params.op, measured, draw))
+    write_table("train", "lifelines", _lifelines(params.op))
 
 
-def _probes(op: str, seed: int, event: int, layer: int, draw: np.random.Generator) -> list[Row]:
+def _probes(op: str, seed: int, event: int, layer: str, draw: np.random.Generator) -> list[Row]:
     noise = float(draw.normal(0, 0.08))
+    place = LAYERS.index(layer)
     rows: list[Row] = []
 
     def add(age: int, moment: str, cohort: str, rate: float, gradient: float) -> None:
+        inner = TERMS[layer] if "newborn" in cohort else (0.0, 0.0, 0.0)
+        norm, gate, alignment = (-1.0 + inner[0] + noise, -1.5 + inner[1], -2.0 + inner[2])
+        stepped = {"update_in": 4e-3, "update_out": 6e-3} if age > 0 else {}
+        if "newborn" in cohort and stepped:
+            stepped = {"update_in": 1e-3 * math.exp(noise), "update_out": 7e-3 * math.exp(noise)}
         rows.append(
-            {
+            dict.fromkeys(SCHEMAS["train", "cohorts"])
+            | {
                 "seed": seed,
                 "event": event,
                 "cycle": event,
-                "step": event * 180 + max(age, 0),
+                "step": event * CYCLE + max(age, 0),
                 "age": age,
                 "moment": moment,
                 "layer": layer,
                 "cohort": cohort,
                 "units": 26,
+                "silent": place,
                 "activation_rate": rate,
                 "gradient": gradient,
-                "log_gradient": math.log(gradient) if gradient > 0 else None,
-                "silent": 1 if layer else 0,
+                "log_gradient": norm + gate - 3.0 + alignment,
+                "log_norm": norm,
+                "log_gate": gate,
+                "log_error": -3.0,
+                "log_alignment": alignment,
+                "contribution": 0.3 if "newborn" in cohort else 1.1,
+                "median_log_gradient": norm + gate - 3.1 + alignment,
             }
+            | stepped
         )
 
     for age in AGES:
         moment = "birth" if age == 0 else "end" if age == AGES[-1] else "along"
-        if op == "grow":
+        if op in {"grow", "turnover"} and not (op == "turnover" and event == 0):
             parity = math.log1p(age) / 12
-            add(
-                age,
-                moment,
-                "newborn",
-                0.34 * math.exp(noise),
-                1e-4 * math.exp(-1.6 + 0.3 * layer + parity + 0.15 * event + noise),
-            )
-            add(age, moment, "incumbent", 0.36, 1e-4)
-        elif op == "prune":
-            add(
-                age,
-                moment,
-                "incumbent",
-                0.3 + 0.04 * math.log1p(age) / 5,
-                1e-4 * math.exp(0.9 - math.log1p(age) / 6 + noise),
-            )
+            low = 1e-4 * math.exp(-1.6 + 0.3 * place + parity + 0.15 * event + noise)
+            add(age, moment, "newborn", 0.34 * math.exp(noise), low)
+            if moment != "along":
+                add(age, moment, "matched_newborn", 0.34, 2 * low)
+                add(age, moment, "matched_incumbent", 0.34, 1e-4)
+        if op == "prune":
+            rate, gradient = 0.3 + 0.04 * math.log1p(age) / 5, math.exp(0.9 - math.log1p(age) / 6)
+            add(age, moment, "incumbent", rate, 1e-4 * gradient * math.exp(noise))
         else:
             add(age, moment, "incumbent", 0.36, 1e-4)
-    if op == "prune":
+    if op in {"prune", "turnover"}:
         add(-1, "before", "kept", 0.36, 9e-5)
         add(-1, "before", "removed", 0.27 * math.exp(noise), 7e-5 * math.exp(2 * noise))
+    return rows
+
+
+def _shocks(op: str, seeds: list[int], draw: np.random.Generator) -> list[Row]:
+    jump = {"grow": 0.01, "prune": 0.4, "turnover": 0.02}.get(op, 0.0)
+    return [
+        {
+            "seed": seed,
+            "event": event,
+            "step": event * CYCLE,
+            "logit_shift": 5 * jump,
+            "loss_before": 0.2,
+            "loss_after": 0.2 + jump * (1 + 0.1 * float(draw.normal())),
+            "acc_before": 95.0,
+            "acc_after": 95.0 - 10 * jump,
+        }
+        for seed in seeds
+        for event in range(CYCLES)
+    ]
+
+
+def _health(op: str, seeds: list[int], draw: np.random.Generator) -> list[Row]:
+    widths = [[int(part) for part in units.split("-")] for units in _units(op)[:: EPOCHS // CYCLES]]
+    rows: list[Row] = []
+    for event, alive in enumerate(widths):
+        for seed in seeds:
+            own = {"seed": seed, "event": event, "step": (event + 1) * CYCLE}
+            for place, (layer, units) in enumerate(zip(LAYERS, alive, strict=True)):
+                dormant = 0.02 * (place + 1) + 0.01 * event + 0.002 * abs(float(draw.normal()))
+                rows.append(
+                    dict.fromkeys(SCHEMAS["train", "health"])
+                    | own
+                    | {
+                        "layer": layer,
+                        "units": units,
+                        "dead": 0.01,
+                        "dormant_010": dormant / 2,
+                        "dormant_025": dormant,
+                        "dormant_100": 2 * dormant,
+                        "effective_rank": 0.3 * units,
+                        "stable_rank": 1.5,
+                        "weight_norm": 0.8 - 0.02 * event,
+                    }
+                )
+            rows.append(
+                dict.fromkeys(SCHEMAS["train", "health"])
+                | own
+                | {"layer": "all", "units": sum(alive)}
+                | {"gradient_cosine": 0.03, "gradient_rank": 20.0 + event}
+            )
+    return rows
+
+
+def _lifelines(op: str) -> list[Row]:
+    """Units are added from the lowest free slot up, removed from the highest down."""
+    rows: list[dict[str, Any]] = []
+    for place, layer in enumerate(LAYERS):
+        living: list[dict[str, Any]] = []
+
+        def born(slot: int, step: int, name: str = layer) -> dict[str, Any]:
+            life = {"seed": 0, "layer": name, "slot": slot, "born_step": step, "removed_step": None}
+            rows.append(life)
+            return life
+
+        for event, units in enumerate((STARTS[op], *_units(op)[:: EPOCHS // CYCLES])):
+            step, want = max(event - 1, 0) * CYCLE, int(units.split("-")[place])
+            gone = REPLACED if op == "turnover" and event > 1 else max(len(living) - want, 0)
+            for life in [living.pop() for _ in range(gone)]:
+                life["removed_step"] = step
+            living += [born(slot, step) for slot in range(len(living), want)]
     return rows
 
 

@@ -73,7 +73,7 @@ def test_kill_9_at_random_moments_then_the_same_bytes(project: Path) -> None:
     assert finished(stage(project, "train")) == 0
     duration = time.monotonic() - started
     expected = results(project)
-    assert len(expected) == 13
+    assert len(expected) == 16
     clear(project)
     moments = random.Random(0)
     killed = 0

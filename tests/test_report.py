@@ -9,15 +9,35 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from report_tables import EPOCHS, write_experiment
+import yaml
+from report_tables import CYCLE, EPOCHS, REPLACED, ROOT, TERMS, write_experiment
 
 from plasticity import catalogue
 from plasticity.files import FIGURES, REPORT_HTML, timing_path
-from plasticity.report import charts, figures, findings, inputs, numbers, page, theme
+from plasticity.report import (
+    ages,
+    charts,
+    condition,
+    contrasts,
+    figures,
+    findings,
+    inputs,
+    integration,
+    lifelines,
+    mechanism,
+    numbers,
+    page,
+    sections,
+    settings,
+    shocks,
+    theme,
+    wordings,
+)
 from plasticity.stats import Interval, t_interval
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
@@ -34,6 +54,24 @@ CASES = {
     },
     "dense": {"op": "dense", "seeds": 3, "changes": EMPTY},
     "static": {"op": "static", "seeds": 1},
+    "turnover": {
+        "op": "turnover",
+        "seeds": 4,
+        "changes": EMPTY | {"intervention.insertion": "zero_out"},
+    },
+    "unmeasured": {"op": "grow", "seeds": 2, "changes": EMPTY | {"measure.enabled": False}},
+    "crelu": {"op": "grow", "seeds": 2, "changes": EMPTY | {"intervention.activation": "crelu"}},
+}
+BODY = "trajectory shock widths newborns {}measures retraining streams health cost seeds provenance"
+NEWBORN_SECTIONS = "causes updates integration "
+ANCHORS = {
+    "grow": BODY.format(NEWBORN_SECTIONS),
+    "prune": BODY.format("survivors "),
+    "dense": BODY.format(""),
+    "static": BODY.format(""),
+    "turnover": BODY.format(f"{NEWBORN_SECTIONS}survivors "),
+    "unmeasured": BODY.format(""),
+    "crelu": BODY.format(NEWBORN_SECTIONS),
 }
 
 
@@ -58,7 +96,7 @@ def pages(folders: Mapping[str, Path]) -> Mapping[str, str]:
 
 def text_of(html: str) -> str:
     body = re.sub(r"<script.*?</script>|<style.*?</style>", "", html, flags=re.S)
-    return " ".join(re.sub(r"<[^>]*>", "", body).split())
+    return " ".join(unescape(re.sub(r"<[^>]*>", "", body)).split())
 
 
 def heading(html: str) -> str:
@@ -84,9 +122,7 @@ def test_title_states_what_was_measured_with_its_interval(pages: Mapping[str, st
 @pytest.mark.parametrize("name", CASES)
 def test_page_has_every_section_and_stays_small(name: str, pages: Mapping[str, str]) -> None:
     anchors = re.findall(r'<section id="(\w+)">', pages[name])
-    assert " ".join(anchors) == (
-        "trajectory widths units measures retraining streams cost health provenance"
-    )
+    assert " ".join(anchors) == ANCHORS[name]
     assert len(pages[name].encode()) < 5e6
 
 
@@ -172,6 +208,9 @@ def test_key_figure_is_the_birth_certificate_only_where_units_are_born(
         "prune": "survivors",
         "dense": "trajectory",
         "static": "trajectory",
+        "turnover": "newborns",
+        "unmeasured": "trajectory",
+        "crelu": "newborns",
     }
 
 
@@ -208,13 +247,14 @@ def test_no_line_has_more_points_than_the_budget(pages: Mapping[str, str]) -> No
 
 def test_ratio_is_a_geometric_mean_without_the_first_event() -> None:
     def row(seed: int, event: int, cohort: str, gradient: float) -> dict[str, object]:
-        where = {"seed": seed, "event": event, "layer": 0, "age": 0, "moment": "birth"}
+        where = {"seed": seed, "event": event, "step": 9 * event, "layer": "fc1", "age": 0}
+        where["moment"] = "birth"
         return where | {"cohort": cohort, "activation_rate": 0.5, "gradient": gradient}
 
     values = {(0, 0): 9.0, (0, 1): 0.2, (0, 2): 0.8, (1, 1): 0.1, (1, 2): 0.0}
     rows = [row(*key, "newborn", value) for key, value in values.items()]
     rows += [row(*key, "incumbent", 1.0) for key in values]
-    ratios = numbers.newborn_ratios(pd.DataFrame(rows))
+    ratios = contrasts.newborns(pd.DataFrame(rows))
     mean = ratios.at("gradient", "birth")
     assert mean is not None
     # Seed 0: sqrt(0.2 x 0.8) = 0.4. Seed 1: 0.1, its other event has no ratio. sqrt(0.4 x 0.1).
@@ -229,7 +269,7 @@ def test_seeds_without_any_gradient_are_not_passed_over(folders: Mapping[str, Pa
     cohorts.loc[(cohorts["cohort"] == "newborn") & (cohorts["seed"] < 2), "gradient"] = 0.0
     summary = findings.summarise(replace(results, cohorts=cohorts))
     assert findings.title(summary).endswith("in the 3 of 5 seeds where both got any")
-    figure = figures.newborns(summary)
+    figure = ages.newborns(summary)
     assert "n = 3 to 5 of 5 seeds" in figure.reading
     assert "one side was exactly zero" in figure.reading
 
@@ -250,16 +290,16 @@ def test_interval_alone_chooses_the_verdict(interval: Interval | None, expected:
 
 
 def test_every_finding_has_a_wording_for_every_verdict() -> None:
-    prepared = [value for value in vars(findings).values() if isinstance(value, dict)]
-    wordings = [value for value in prepared if VERDICTS & set(value)]
-    assert len(wordings) >= 8
-    assert all(set(value) == VERDICTS for value in wordings)
+    prepared = [value for value in vars(wordings).values() if isinstance(value, dict)]
+    found = [value for value in prepared if VERDICTS & set(value)]
+    assert len(found) >= 15
+    assert all(set(value) == VERDICTS for value in found)
 
 
 def test_only_a_clear_interval_claims_a_direction() -> None:
-    assert "lost" in findings.DELTA["below"]
-    assert "gained" in findings.DELTA["above"]
-    for wording in (findings.DELTA["unclear"], findings.CONTROL["unclear"]):
+    assert "lost" in wordings.DELTA["below"]
+    assert "gained" in wordings.DELTA["above"]
+    for wording in (wordings.DELTA["unclear"], wordings.CONTROL["unclear"]):
         assert not re.search(r"lost|gained|beat|worth", wording)
 
 
@@ -321,10 +361,471 @@ def test_trajectory_counts_epochs_of_events(folders: Mapping[str, Path]) -> None
     assert numbers.event_epochs(results.history, results.edits) == [0, cycle, 2 * cycle, 3 * cycle]
 
 
+def test_every_operator_has_its_own_sentences(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["turnover"])
+    summary = findings.summarise(results)
+    for table in (wordings.HEADS, wordings.STRUCTURE, wordings.WIDTHS):
+        assert set(table) == set(catalogue.OPERATORS)
+    for op in catalogue.OPERATORS:
+        own = replace(summary, op=op)
+        said = [findings.title(own), *findings.lead(own, results.params)]
+        said.append(findings.widths(results.edits, own))
+        assert not any(mark in text for text in said for mark in "{}"), op
+    assert f"{2 * REPLACED * 4} of which were replaced" in findings.lead(summary, results.params)[0]
+
+
+def test_structure_that_turns_round_says_where(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["prune"])
+    down = replace(results, params=results.params.model_copy(update={"op": "prune_then_grow"}))
+    edits = down.edits.copy()
+    edits.loc[edits["event"] == 3, "alive_after"] = 40
+    summary = findings.summarise(replace(down, edits=edits))
+    assert findings.title(summary).startswith(
+        "Pruning 256\u2011256 to 40\u201140 units and growing them to 128\u2011128 reached"
+    )
+
+
+def test_operators_of_one_hue_differ_by_dash_and_mark() -> None:
+    looks = [(theme.LIGHT[f"@{op}"], theme.SHAPES[op]) for op in catalogue.OPERATORS]
+    assert len(set(looks)) == len(looks)
+    assert len({theme.LIGHT[f"@{op}"] for op in catalogue.OPERATORS}) == 5
+    for op, hue in theme.HUE_OF.items():
+        assert theme.DASHES[op] != theme.DASHES[hue]
+
+
+def test_header_names_every_rule_that_is_not_the_default(
+    folders: Mapping[str, Path], pages: Mapping[str, str]
+) -> None:
+    assert settings.changed(inputs.read(folders["grow"]).params) == []
+    assert "Every rule is the default one." in text_of(pages["grow"])
+    head = text_of(pages["turnover"].partition("<h1>")[0])
+    assert "insertion zero_out (a new draw into the unit, zeros out of it" in head
+    assert "edit.turnover fraction (a share of the units at every event; share 0.1" in head
+    dense = inputs.read(folders["turnover"]).params.model_copy(update={"op": "dense"})
+    assert dict(settings.changed(dense))["insertion"].endswith("which dense never uses")
+
+
+def test_defaults_of_the_header_are_those_of_the_parameter_file() -> None:
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    chosen = tree["intervention"]
+    chosen |= {f"selection.{name}": rule for name, rule in chosen.pop("selection").items()}
+    assert chosen == {name: next(iter(table)) for name, table in settings.TABLES.items()}
+    assert {key: tree["edit"][key] for key in settings.EDITS} == settings.EDITS
+
+
+def test_edited_trunk_is_among_the_widths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders: Mapping[str, Path]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = write_experiment(tmp_path, seeds=2, changes={"dataset": "cifar10"})
+    results = replace(inputs.read(folders["grow"]), params=params)
+    head = {"fc1": 128, "fc2": 128, "fc3": 64}
+    assert results.capacity == head
+    whole = params.edit.model_copy(update={"layers": "all"})
+    results = replace(results, params=params.model_copy(update={"edit": whole}))
+    assert results.capacity == {"conv1": 16, "conv2": 32} | head
+    results = replace(results, history=results.history.assign(units="3-5-7-11-13"))
+    drawn = figures.widths(results, findings.summarise(inputs.read(folders["grow"]))).data
+    assert drawn.groupby("layer")["units"].max().to_dict() == dict(
+        zip(results.capacity, (3, 5, 7, 11, 13), strict=True)
+    )
+
+
+def cohort_rows(values: Mapping[tuple[int, int, int], tuple[float, ...]], **more: object):
+    """Rows of newborns with (norm, gate, alignment) and of incumbents, all at their end."""
+    rows = []
+    for (seed, event, step), terms in values.items():
+        where = {"seed": seed, "event": event, "step": step + 7, "age": 7, "moment": "end"}
+        for cohort, (norm, gate, alignment) in (("newborn", terms), ("incumbent", (0, 0, 0))):
+            logs = {"log_norm": norm - 1, "log_gate": gate - 2, "log_alignment": alignment - 3}
+            total = sum(logs.values()) - 4
+            rows.append(
+                where
+                | logs
+                | {"layer": "fc1", "cohort": cohort, "units": 5, "silent": 2 * (seed == 1)}
+                | {"log_gradient": total, "log_error": -4.0, "median_log_gradient": total + 0.1}
+                | more
+            )
+    return pd.DataFrame(rows)
+
+
+def test_causes_add_up_to_the_gradient_and_events_weigh_alike_within_a_seed() -> None:
+    values = {(0, 1, 10): (-0.2, 0.1, -0.5), (0, 2, 20): (-0.4, 0.3, -0.7), (1, 1, 10): (0, 0, -1)}
+    terms = contrasts.newborns(cohort_rows(values), contrasts.LOGS)
+    means = {name: terms.at(name, "end") for name in contrasts.LOGS}
+    # Seed 0: (-0.3, 0.2, -0.6), sum -0.7. Seed 1: (0, 0, -1). Then the mean of the two.
+    for name, expected in (("norm", -0.15), ("gate", 0.1), ("alignment", -0.8), ("total", -0.85)):
+        found = means[name]
+        assert found is not None
+        assert found.mean == pytest.approx(expected)
+        assert found.n == 2
+    assert means["median"] is not None
+    assert means["median"].mean == pytest.approx(-0.85)
+    assert mechanism.residual(terms) == pytest.approx(0, abs=1e-12)
+    broken = cohort_rows(values)
+    broken.loc[0, "log_gate"] += 0.01
+    broken_terms = contrasts.newborns(broken, contrasts.LOGS)
+    assert mechanism.residual(broken_terms) == pytest.approx(0.01)
+
+
+def test_event_at_step_0_is_left_out_whatever_its_number() -> None:
+    at_start = cohort_rows({(0, 0, 0): (-1, 0, 0), (1, 0, 0): (-1, 0, 0)})
+    assert contrasts.newborns(at_start, contrasts.LOGS).rows.empty
+    later = cohort_rows({(0, 0, 90): (-1, 0, 0), (1, 0, 90): (-1, 0, 0)})
+    assert len(contrasts.newborns(later, contrasts.LOGS).rows) == 2 * len(contrasts.LOGS)
+
+
+def test_units_without_gradient_are_counted() -> None:
+    rows = cohort_rows({(0, 1, 10): (0, 0, 0), (1, 1, 10): (0, 0, 0), (1, 0, 0): (0, 0, 0)})
+    assert contrasts.silent(rows, "newborn", "end", "fc1") == (2, 10)
+    assert contrasts.silent(rows, "newborn", "birth", "fc1") == (0, 0)
+
+
+CAUSE_CASES = {
+    "norm": ([(-1.0, 0.1, -0.3), (-1.1, 0.0, -0.4)], "get less gradient in fc1 (0.35", "smaller"),
+    "gate": ([(0.1, -1.0, -0.2), (0.0, -1.1, -0.1)], "get less gradient in fc1 (0.35", "open less"),
+    "alignment": (
+        [(0.1, 0.0, -1.0), (0.2, 0.1, -1.1)],
+        "get less gradient in fc1 (0.35",
+        "less al",
+    ),
+    "above": ([(0.1, 1.0, 0.2), (0.0, 1.1, 0.3)], "get more gradient in fc1 (2.86", "open more"),
+    "tie": ([(-1.0, 0, -0.9), (-0.9, 0, -1.0)], "get less gradient in fc1 (0.15", "without one"),
+    # The norm outweighs the others, but its own interval holds 1.
+    "held": ([(-2.0, 0, -1.9), (0.1, 0, 0.2)], "cannot be told from the incumbents' in fc1", ""),
+}
+
+
+@pytest.mark.parametrize("name", CAUSE_CASES)
+def test_cause_is_named_only_where_its_interval_supports_it(name: str) -> None:
+    pair, start, phrase = CAUSE_CASES[name]
+    values = {(seed, 1, 10): pair[seed % 2] for seed in range(8)}
+    terms = contrasts.newborns(cohort_rows(values), contrasts.LOGS)
+    found = mechanism.causes(terms, "end")
+    text = mechanism.finding(found)
+    assert start in text
+    assert phrase in text
+    assert found[0].dominates == (name not in ("tie", "held"))
+    assert ("mainly through" in text) == found[0].dominates
+
+
+def test_one_seed_and_no_decomposition_claim_no_cause() -> None:
+    one = contrasts.newborns(cohort_rows({(0, 1, 10): (-1.0, 0, 0)}), contrasts.LOGS)
+    text = mechanism.finding(mechanism.causes(one, "end"))
+    assert text == (
+        "At the end of their cycle newborns of the one seed differ most by their outgoing norm in "
+        "fc1 (0.37\u00d7 of 0.37\u00d7)"
+    )
+    absent = cohort_rows({(0, 1, 10): (-1.0, 0, 0)}, **dict.fromkeys(contrasts.LOGS.values()))
+    none = contrasts.newborns(absent.astype({"log_norm": float}), contrasts.LOGS)
+    assert mechanism.finding(mechanism.causes(none, "end")) == wordings.CAUSE_NONE
+
+
+def test_layers_of_one_cause_share_a_clause() -> None:
+    less = t_interval([-1.0, -1.1, -0.9])
+    found = [
+        mechanism.Cause("fc1", less, "norm", less, dominates=True),
+        mechanism.Cause("fc2", less, "gate", less, dominates=True),
+        mechanism.Cause("fc3", less, "norm", less, dominates=True),
+    ]
+    text = mechanism.finding(found, "birth")
+    assert text.startswith("At birth newborns get less gradient in fc1 (0.37")
+    assert text.count("smaller outgoing weights") == 1
+    assert text.index("fc3") < text.index("fc2")
+
+
+def test_causes_on_the_page_are_those_of_the_tables(
+    folders: Mapping[str, Path], pages: Mapping[str, str]
+) -> None:
+    drawn = pd.read_csv(folders["grow"] / FIGURES / "causes_by_layer.csv")
+    end = drawn[drawn["moment"] == "end"].set_index(["layer", "measure"])["mean"]
+    for layer, (norm, gate, alignment) in TERMS.items():
+        assert end[layer, "gate"] == pytest.approx(math.exp(gate), rel=1e-5)
+        assert end[layer, "alignment"] == pytest.approx(math.exp(alignment), rel=1e-5)
+        assert end[layer, "norm"] == pytest.approx(math.exp(norm), rel=0.1)
+        product = math.prod(end[layer, name] for name in contrasts.TERMS)
+        assert end[layer, "total"] == pytest.approx(product, rel=1e-4)
+    text = text_of(pages["grow"])
+    assert re.search(
+        r"in fc1 \(0\.41\u00d7 \[0\.41, 0\.41\] of 0\.\d\d\u00d7\) mainly through outgoing weights "
+        r"less aligned with the error, in fc2 \(0\.3\d\u00d7 .* mainly through smaller",
+        text,
+    )
+    assert "0 of 780 newborns" not in text
+    # fc2 has one unit without gradient in each of 5 seeds x 3 events.
+    assert "15 of 780 newborns and 15 of 780 incumbents" in text
+
+
+def test_matched_cohorts_have_a_ratio_of_their_own(folders: Mapping[str, Path]) -> None:
+    cohorts = inputs.read(folders["grow"]).cohorts
+    plain, matched = (
+        ratios.at("gradient", "birth")
+        for ratios in (contrasts.newborns(cohorts), contrasts.matched(cohorts))
+    )
+    assert plain is not None
+    assert matched is not None
+    assert matched.mean - plain.mean == pytest.approx(math.log(2))
+
+
+def followed(
+    newborn: Mapping[tuple[int, int], list[float]], incumbent: float = 1.0, share: float = 0.2
+) -> pd.DataFrame:
+    """Rows of cohorts probed at ages 0, 1, 2, 5, 10 and so on; keys are seed and event."""
+    rows = []
+    for (seed, event), values in newborn.items():
+        for age, value in zip((0, 1, 2, 5, 10, 20), values, strict=False):
+            where = {"seed": seed, "event": event, "step": 100 * event + age, "age": age}
+            where |= {"moment": "along", "layer": "fc1", "contribution": share}
+            rows.append(where | {"cohort": "newborn", "gradient": value})
+            rows.append(where | {"cohort": "incumbent", "gradient": incumbent})
+    return pd.DataFrame(rows)
+
+
+def test_time_to_a_level_needs_three_probes_and_keeps_who_never_gets_there() -> None:
+    found = integration.times(
+        followed({(0, 1): [0.6, 0.4, 0.5, 0.7, 0.95, 0.92], (1, 1): [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]})
+    ).set_index(["seed", "level"])
+    assert tuple(found.loc[(0, "gradient_50"), ["time", "caught"]]) == (2.0, True)
+    assert tuple(found.loc[(0, "gradient_90"), ["time", "caught"]]) == (20.0, False)
+    assert tuple(found.loc[(1, "gradient_50"), ["time", "caught"]]) == (20.0, False)
+    assert tuple(found.loc[(1, "contribution_50"), ["time", "caught"]]) == (20.0, False)
+    assert len(found) == 6
+
+
+def test_no_gradient_among_incumbents_is_no_integration() -> None:
+    found = integration.times(followed({(0, 1): [1.0] * 6}, incumbent=0.0, share=0.5))
+    assert found.set_index("level")["caught"].to_dict() == {
+        "gradient_50": False,
+        "gradient_90": False,
+        "contribution_50": True,
+    }
+
+
+def test_waiting_is_the_mean_up_to_the_horizon_and_seeds_count_alike() -> None:
+    never, at_two, at_once = [0.1] * 6, [0.1, 0.1, 0.6, 0.6, 0.6, 0.6], [0.6] * 6
+    short = at_once[:5]
+    found = integration.times(
+        followed({(0, 1): never, (0, 2): at_two, (1, 1): at_once, (1, 2): short})
+    )
+    assert integration.horizon(found) == 10.0
+    mean, late = integration.waiting(found, "fc1", "gradient_50")
+    assert mean is not None
+    assert late is not None
+    # Seed 0: (10 + 2) / 2; seed 1: 0.
+    assert (mean.mean, mean.n) == (3.0, 2)
+    assert late.mean == 0.25
+    curve = integration.curves(found)
+    half = curve[curve["level"] == "gradient_50"].set_index("age")["share"].to_dict()
+    assert half == {0.0: 50.0, 2.0: 25.0, 10.0: 25.0}
+    rows = {row[0]: row[1:] for row in integration.table(found).rows}
+    assert rows["fc1: half the gradient"] == ("3 [0, 10]", "25 % [0, 100]", "1 of 4")
+
+
+@pytest.mark.parametrize(
+    ("caught", "text"),
+    [
+        ([[1, 1], [1, 1], [1, 1]], "Most newborn cohorts came to half"),
+        ([[1, 0], [0, 1], [1, 0]], "cannot be told; 3 of 6 did not (50 %)"),
+        ([[0, 0], [0, 0], [0, 0]], "had not come to half the incumbents' gradient"),
+        ([[0, 1]], "In the one seed 1 of 2 newborn cohorts"),
+    ],
+)
+def test_catching_up_is_worded_by_its_verdict(caught: list[list[int]], text: str) -> None:
+    newborn = {
+        (seed, event): [0.9 if yes else 0.1] * 6
+        for seed, events in enumerate(caught)
+        for event, yes in enumerate(events, start=1)
+    }
+    assert text in integration.finding(integration.times(followed(newborn)))
+
+
+def test_updates_are_compared_where_there_was_a_step(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["grow"])
+    ratios = contrasts.newborns(results.cohorts, contrasts.UPDATES)
+    assert ratios.rows["age"].min() == 1
+    assert ratios.undefined == 0
+    text = integration.moved(ratios)
+    assert "incoming weights moved less than incumbents', relative to their size (0.2" in text
+    assert "their outgoing ones moved more (1.1" in text
+    sign = 1 - 2 * (ratios.rows["seed"].astype(int) % 2)
+    flat = replace(ratios, rows=ratios.rows.assign(log_ratio=0.1 * sign))
+    assert "neither clearly more nor clearly less" in integration.moved(flat)
+
+
+def test_shock_is_after_minus_before_of_events_that_moved_units(
+    folders: Mapping[str, Path], pages: Mapping[str, str]
+) -> None:
+    results = inputs.read(folders["prune"])
+    frame = shocks.changes(results)
+    # The first event is at step 0, the last moved nothing; seeds 2 and 5 diverged.
+    assert sorted(frame["event"].unique()) == [1, 2, 3]
+    assert sorted(frame["seed"].unique()) == [0, 1, 3, 4, 6, 7]
+    expected = (results.shocks["loss_after"] - results.shocks["loss_before"])[frame.index]
+    assert frame["loss"].tolist() == expected.tolist()
+    text = text_of(pages["prune"])
+    mean = frame.groupby("seed")["loss"].mean().mean()
+    assert f"raised the probe's loss at once, by {mean:.3f} [0.3" in text
+    assert "(accuracy changed by \u22124.0 points" in text
+    assert wordings.SHOCK_REWOUND in text
+    assert wordings.SHOCK_REWOUND not in text_of(pages["grow"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ([-0.3, -0.2, -0.25], "lowered the probe's loss at once, by 0.25 ["),
+        ([-0.3, 0.2, 0.1], "no clear difference to the probe's loss at once (0.00 ["),
+        ([0.3, 0.2, 0.25], "raised the probe's loss at once, by 0.25 ["),
+        ([0.3], "In the one seed an event changed the probe's loss at once by +0.300"),
+        ([0.0, 0.0], wordings.NO_SHOCK),
+    ],
+)
+def test_shock_is_worded_by_its_verdict(changes: list[float], text: str) -> None:
+    frame = pd.DataFrame({"seed": range(len(changes)), "loss": changes, "acc": changes})
+    frame = frame.assign(event=1, step=9, logit_shift=frame["loss"].abs())
+    assert text in shocks.finding(frame)
+
+
+def test_every_life_has_its_bar_and_its_fate(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["turnover"])
+    lives = lifelines.lives(results)
+    first = lives[lives["layer"] == "fc1"]
+    assert first["kind"].value_counts().to_dict() == {
+        "stayed": 128 - REPLACED,
+        "left": REPLACED,
+        "joined": REPLACED,
+        "passed": 3 * REPLACED,
+    }
+    assert first["born_step"].is_monotonic_increasing
+    assert first["gone"].max() == EPOCHS
+    left = first[first["kind"] == "left"]
+    assert set(left["gone"]) == {CYCLE * EPOCHS / 900}
+    summary = findings.summarise(results)
+    figure = lifelines.figure(results, summary)
+    assert figure.title == (
+        "In seed 0, 104 of 360 lives of units began after the first step and 104 were removed, 78 "
+        "of the later born among them"
+    )
+    assert len(figure.data) == len(lives)
+    assert "Drawn are" not in figure.reading
+
+
+def test_lives_beyond_the_budget_are_thinned_and_it_is_said(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["turnover"])
+    one = results.lifelines.iloc[[0]]
+    many = pd.concat([one.assign(slot=slot, born_step=9) for slot in range(1000)])
+    results = replace(results, lifelines=pd.concat([many, results.lifelines.tail(180)]))
+    figure = lifelines.figure(results, findings.summarise(results))
+    counts = figure.data["layer"].value_counts()
+    assert (counts["fc1"], counts["fc2"]) == (lifelines.BARS, 180)
+    assert f"Drawn are {lifelines.BARS} of 1,000 lives of fc1, evenly spread" in figure.reading
+    slots = figure.data.loc[figure.data["layer"] == "fc1", "slot"]
+    assert (slots.min(), slots.max()) == (0, 999)
+
+
+def test_lives_are_drawn_only_where_structure_changed(pages: Mapping[str, str]) -> None:
+    drawn = {name for name, html in pages.items() if 'id="figure-lifelines"' in html}
+    assert drawn == {"grow", "prune", "turnover", "unmeasured", "crelu"}
+
+
+def test_health_compares_the_last_cycle_with_the_first_within_a_seed() -> None:
+    rows = [
+        {"seed": seed, "step": step, "layer": layer, "dormant_025": value}
+        for (seed, step, layer), value in {
+            (0, 9, "fc1"): 1.0, (0, 9, "fc2"): 3.0, (0, 18, "fc1"): 5.0, (0, 18, "fc2"): 9.0,
+            (1, 9, "fc1"): 0.0, (1, 9, "fc2"): 0.0, (1, 18, "fc1"): 4.0, (1, 18, "fc2"): 5.0,
+        }.items()
+    ]  # fmt: skip
+    moved = condition.change(pd.DataFrame(rows), "dormant_025")
+    assert moved is not None
+    # Seed 0: 7 - 2; seed 1: 4.5 - 0.
+    assert (moved.mean, moved.n) == (4.75, 2)
+    assert condition.change(pd.DataFrame(rows[:2]), "dormant_025") is None
+
+
+@pytest.mark.parametrize(
+    ("last", "text"),
+    [
+        ([8.0, 9.0, 8.5], "rose by 6.5 points [5.3, 7.7], to 8.5 %"),
+        ([0.0, 5.0, 1.0], "did not clearly change"),
+        ([1.0, 0.9, 1.1], "fell by 1.0 points"),
+        ([5.0], "In the one seed the share of dormant units changed by +3.0 points"),
+    ],
+)
+def test_health_is_worded_by_its_verdict(last: list[float], text: str) -> None:
+    rows = [
+        {"seed": seed, "step": step, "layer": "fc1", "dormant_025": value}
+        for seed, end in enumerate(last)
+        for step, value in ((9, 2.0), (18, end))
+    ]
+    assert text in condition.finding(pd.DataFrame(rows))
+
+
+def test_health_lists_layers_and_the_network(folders: Mapping[str, Path]) -> None:
+    frame = condition.measured(inputs.read(folders["grow"]))
+    layers, network = condition._tables(frame)
+    first = dict(zip(layers.head, layers.rows[0], strict=True))
+    assert first[""] == "fc1, after epoch 4"
+    assert first["units"] == "52"
+    assert first["effective rank"].startswith("15.6")
+    assert [row[0] for row in network.rows] == [
+        "all layers, after epoch 4",
+        "all layers, after epoch 20",
+    ]
+
+
+def test_nothing_measured_is_said_and_not_drawn(pages: Mapping[str, str]) -> None:
+    text = text_of(pages["unmeasured"])
+    assert text.count("Units were not measured: measure.enabled is false.") == 3
+    assert heading(pages["unmeasured"]).endswith("no retrained network to compare it with")
+
+
+def test_units_without_a_decomposition_are_named(pages: Mapping[str, str]) -> None:
+    text = text_of(pages["crelu"])
+    assert "The causes of the gradient are not defined for this network" in text
+    assert "not defined for fc1 and fc2: a unit of crelu has two outputs" in text
+    assert 'id="figure-causes"' not in pages["crelu"]
+    assert 'id="figure-integration"' in pages["crelu"]
+
+
+def test_layer_names_cannot_break_out(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["turnover"])
+    evil = f"fc1'\"{BREAKOUT}"
+    tables = {
+        name: getattr(results, name).assign(
+            layer=lambda frame: frame["layer"].replace({"fc1": evil})
+        )
+        for name in ("cohorts", "edits", "health", "lifelines")
+    }
+    results = replace(results, **tables)
+    summary = findings.summarise(results)
+    body = sections.every(results, summary)
+    html = page.render(results, summary, body, "newborns")
+    assert BREAKOUT not in html
+    assert html.count("<script") == 4
+    assert "&lt;/script&gt;" in html
+
+
+def test_accuracy_after_an_event_needs_events_between_epochs(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["prune"])
+    assert numbers.event_costs(results.history, results.edits) is not None
+    inside = results.edits.assign(step=results.edits["step"] + 1)
+    assert numbers.event_costs(results.history, inside) is None
+
+
+def test_many_events_are_counted_and_not_drawn(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["prune"])
+    one = results.edits.iloc[[0]]
+    many = pd.concat([one.assign(step=step) for step in range(0, 900, 20)])
+    results = replace(results, edits=many)
+    figure = figures.trajectory(results, findings.summarise(results))
+    assert "The 45 edit events are too many to be drawn." in figure.reading
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="headless Chromium is not installed")
 @pytest.mark.parametrize(
-    ("name", "scheme"), [("grow", 1), ("grow", 0), ("prune", 1), ("static", 1)]
+    ("name", "scheme"), [("grow", 1), ("grow", 0), ("prune", 1), ("static", 1), ("turnover", 0)]
 )
 def test_page_draws_in_a_browser_without_a_complaint(
     name: str, scheme: int, folders: Mapping[str, Path], pages: Mapping[str, str], tmp_path: Path

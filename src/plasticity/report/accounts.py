@@ -43,7 +43,7 @@ def _shares(results: Results) -> pd.DataFrame:
     ok = numbers.finished(results.seeds)
     last = results.history.sort_values("epoch").groupby("seed").tail(1)
     last = last[last["seed"].isin(ok["seed"])]
-    capacity = sum(results.params.network.widths)
+    capacity = sum(results.capacity.values())
     pairs = [("the units", last["alive_units"], float(capacity))]
     small = results.subnetworks[results.subnetworks["seed"].isin(ok["seed"])]
     if len(small):
@@ -87,7 +87,7 @@ def _equality(small: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def health(results: Results, summary: Summary) -> Section:
+def seeds(results: Results, summary: Summary) -> Section:
     """Return every seed with its numbers, and who diverged."""
     if summary.diverged:
         names = [
@@ -126,7 +126,7 @@ def health(results: Results, summary: Summary) -> Section:
         tuple(rows),
     )
     return Section(
-        "health", "Health", "Did every seed finish?", finding, _notes(results), (), (table,)
+        "seeds", "Seeds", "Did every seed finish?", finding, _notes(results), (), (table,)
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -12,7 +12,12 @@ import pandas as pd
 from plasticity.report import numbers, theme
 
 ROW = 30
+HEIGHT = 300
 LABEL_GAP = 15.0
+
+
+BAND_IS = "The band is the 95 % t-interval of the mean over seeds"
+NO_BAND = "One seed has no interval, so there is no band"
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,16 @@ class Figure:
     """Tables the data come from."""
     data: pd.DataFrame
     spec: dict[str, Any]
+
+
+def extended(figure: Figure, reading: str) -> Figure:
+    """Return a figure with more to say on how to read it."""
+    return replace(figure, reading=f"{figure.reading}{reading}")
+
+
+def band_text(frame: pd.DataFrame) -> str:
+    """Return what the band of a figure is; ``low`` is empty where there is none."""
+    return BAND_IS if frame["low"].notna().any() else NO_BAND
 
 
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,100 +1,21 @@
-"""The sentences of a report. A wording is chosen by its interval, among those prepared here.
-
-``below``, ``above``: the interval excludes the reference. ``unclear``: it does not, which is no
-evidence of equality. ``single``: one seed, no interval. ``none``: nothing was measured.
-"""
+"""The sentences of a report. Each is chosen by its interval, among those in ``wordings``."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from plasticity.catalogue import DATASETS
 from plasticity.config import Params
-from plasticity.report import numbers, theme
+from plasticity.report import contrasts, numbers, theme, wordings
+from plasticity.report.contrasts import Ratios
 from plasticity.report.inputs import Results
-from plasticity.report.numbers import Ratios, Verdict, verdict
+from plasticity.report.numbers import verdict
+from plasticity.report.wordings import Wordings
 from plasticity.stats import Interval
-
-Wordings = Mapping[Verdict, str]
 
 RANDOM_CONTROL = {"masked_fresh": "random_fresh", "masked_original": "random_original"}
 """Retraining variants and the control that differs from each only in which units it keeps."""
-
-VERBS = {"grow": "Growing", "prune": "Pruning"}
-
-NEWBORN_TITLE: Wordings = {
-    "below": "newborns still got {ratio} the gradient of incumbents when their cycle ended",
-    "unclear": "when their cycle ended, newborns' gradient could not be told from the incumbents'",
-    "above": "newborns got {ratio} the gradient of incumbents when their cycle ended",
-    "single": "newborns got {ratio} the gradient of incumbents when their cycle ended",
-    "none": "no newborns to compare with incumbents",
-}
-DELTA_TITLE: Wordings = {
-    "below": "retraining {units} from scratch lost {size}",
-    "unclear": "retraining {units} from scratch made no clear difference ({delta})",
-    "above": "retraining {units} from scratch gained {size}",
-    "single": "retraining {units} from scratch changed it by {delta}",
-    "none": "no retrained network to compare it with",
-}
-FIRED: Wordings = {
-    "below": "fired less often than {others} ({ratio})",
-    "unclear": "could not be told from {others} by how often they fired ({ratio})",
-    "above": "fired more often than {others} ({ratio})",
-    "single": "fired {ratio} as often as {others} in the one seed",
-    "none": "had no activation to compare with {others}",
-}
-LEARNED: Wordings = {
-    "below": "received less gradient ({ratio})",
-    "unclear": "received a gradient that could not be told apart ({ratio})",
-    "above": "received more gradient ({ratio})",
-    "single": "received {ratio} the gradient",
-    "none": "had no gradient to compare",
-}
-
-
-EVENT_COST: Wordings = {
-    "below": "The epoch after an event lost {size} of test accuracy",
-    "unclear": "The epoch after an event made no clear difference to test accuracy ({cost})",
-    "above": "Test accuracy rose by {size} over the epoch after an event",
-    "single": "In the one seed test accuracy changed by {cost} over the epoch after an event",
-    "none": "Test accuracy ended at {acc}",
-}
-DELTA: Wordings = {
-    "below": "Trained again from scratch, {units} lost {size}",
-    "unclear": "Trained again from scratch, {units} came out neither clearly better nor clearly "
-    "worse ({delta})",
-    "above": "Trained again from scratch, {units} gained {size}",
-    "single": "Trained again from scratch, {units} of the one seed changed by {delta}",
-    "none": "There is no retrained network, so there are two measures, not three",
-}
-CONTROL: Wordings = {
-    "below": "Random units of the same widths did better than the kept ones, by {size}",
-    "unclear": "The kept units could not be told from random units of the same widths ({gap})",
-    "above": "The kept units are worth more than their number: {size} over random units "
-    "of the same widths",
-    "single": "In the one seed the kept units differ from random ones of the same widths by {gap}",
-    "none": "Whether the kept units are more than their number was not tested",
-}
-LATER: Wordings = {
-    "below": "Newborns of the last event started with less gradient, next to incumbents, than "
-    "those of the first ({ratio})",
-    "unclear": "Newborns of the first and the last event could not be told apart by their gradient "
-    "at birth ({ratio})",
-    "above": "Newborns of the last event started with more gradient, next to incumbents, than "
-    "those of the first ({ratio})",
-    "single": "In the one seed the gradient at birth changed by {ratio} from the first event to "
-    "the last",
-    "none": "There are too few events to compare the first with the last",
-}
-STREAM: Wordings = {
-    "below": "online accuracy fell by {size} from the first task to the last",
-    "unclear": "first and last task could not be told apart ({change})",
-    "above": "online accuracy rose by {size} from the first task to the last",
-    "single": "the one seed changed by {change} from the first task to the last",
-    "none": "no seed finished",
-}
 
 
 @dataclass(frozen=True)
@@ -107,8 +28,12 @@ class Summary:
     diverged: dict[int, int | None]
     """Seed -> optimizer step at which it diverged."""
     start: str
+    turn: str
+    """Widths where the structure turned round: the largest, or of ``prune_then_grow`` the least."""
     final: str
     capacity: str
+    replaced: str
+    """Units removed from each seed, over all events."""
     acc: Interval | None
     taa: Interval | None
     variant: str
@@ -121,14 +46,24 @@ class Summary:
     controls: dict[str, Interval | None]
     """Variant -> paired difference to its random control, percent."""
 
+    @property
+    def has_newborns(self) -> bool:
+        """Whether units born after step 0 were measured."""
+        return len(self.newborn.rows) > 0
+
+    @property
+    def has_survivors(self) -> bool:
+        """Whether units that stayed while others were removed were measured."""
+        return len(self.survivor.rows) > 0
+
 
 def summarise(results: Results) -> Summary:
     """Return the numbers of one experiment."""
     ok = numbers.finished(results.seeds)
     broken = results.seeds[results.seeds["status"] != "ok"]
-    cohorts = results.cohorts[results.cohorts["seed"].isin(ok["seed"])]
-    history = results.history[results.history["seed"].isin(ok["seed"])]
-    first = results.edits[results.edits["event"] == 0].drop_duplicates("layer")
+    cohorts, history = results.whole(results.cohorts), results.whole(results.history)
+    edits = results.edits[results.edits["layer"].isin(list(results.capacity))]
+    first = edits[edits["event"] == 0].drop_duplicates("layer")
     final = " or ".join(sorted(set(ok["units"])))
     variant = next(iter(results.params.retrain.variants), "")
     tickets = numbers.ticket_values(results.tickets, variant)
@@ -141,16 +76,18 @@ def summarise(results: Results) -> Summary:
         start=theme.units(
             "-".join(str(n) for n in first.sort_values("layer")["alive_before"]) or final
         ),
+        turn=theme.units(_turn(results.params.op, edits) or final),
         final=theme.units(final),
-        capacity=theme.units("-".join(map(str, results.params.network.widths))),
+        capacity=theme.units("-".join(map(str, results.capacity.values()))),
+        replaced=numbers.span(results.whole(edits).groupby("seed")["removed"].sum()),
         acc=numbers.interval(ok["cycle_acc"]),
         taa=numbers.interval(ok["cycle_taa"]),
         variant=variant,
         ticket=numbers.interval(tickets["ticket_acc"]),
         delta=numbers.interval(tickets["delta_acc"]),
-        newborn=numbers.newborn_ratios(cohorts),
-        survivor=numbers.survivor_ratios(cohorts),
-        removed=numbers.removed_ratios(cohorts),
+        newborn=contrasts.newborns(cohorts),
+        survivor=contrasts.survivors(cohorts),
+        removed=contrasts.removed(cohorts),
         cost=numbers.event_costs(history, results.edits),
         controls={
             kept: numbers.paired(
@@ -163,6 +100,11 @@ def summarise(results: Results) -> Summary:
             and results.params.op != "dense"
         },
     )
+
+
+def _turn(op: str, edits: pd.DataFrame) -> str:
+    layers = edits.groupby("layer", sort=True)["alive_after"]
+    return "-".join(map(str, layers.min() if op == "prune_then_grow" else layers.max()))
 
 
 def _steps(frame: pd.DataFrame) -> dict[int, int | None]:
@@ -197,20 +139,17 @@ def _percent(interval: Interval | None) -> str:
 
 def title(summary: Summary) -> str:
     """Return the report's title: what was done, what it reached, and the finding it is about."""
-    if summary.op in VERBS:
-        head = f"{VERBS[summary.op]} {summary.start} to {summary.final} units"
-    else:
-        head = f"A {summary.op} network of {summary.final} units"
+    head = wordings.HEADS[summary.op].format(**vars(summary))
     alone = " in one seed, so without an interval" if summary.finished == 1 else ""
     return f"{head} reached {_percent(summary.acc)}{alone}; {_clause(summary)}"
 
 
 def _clause(summary: Summary) -> str:
-    if summary.op != "grow":
-        return _delta(DELTA_TITLE, summary)
+    if not summary.has_newborns:
+        return _delta(wordings.DELTA_TITLE, summary)
     end = summary.newborn.at("gradient", "end")
     mean = "" if end is None else theme.times(math.exp(end.mean))
-    return NEWBORN_TITLE[verdict(end)].format(ratio=mean) + _missing(summary, end)
+    return wordings.NEWBORN_TITLE[verdict(end)].format(ratio=mean) + _missing(summary, end)
 
 
 def _delta(wordings: Wordings, summary: Summary) -> str:
@@ -236,13 +175,11 @@ def lead(summary: Summary, params: Params) -> tuple[str, str, str]:
 
 
 def _structure(summary: Summary) -> str:
-    if summary.op in VERBS:
-        return f"its structure went from {summary.start} to {summary.final} units on the way"
-    return f"its {summary.final} units never changed"
+    return wordings.STRUCTURE[summary.op].format(**vars(summary))
 
 
 def _learned(summary: Summary) -> str:
-    if summary.op == "grow" and summary.newborn.at("gradient", "birth") is not None:
+    if summary.newborn.at("gradient", "birth") is not None:
         act, grad = (
             [ratio(summary.newborn.at(measure, moment)) for moment in ("birth", "end")]
             for measure in ("activation", "gradient")
@@ -254,9 +191,9 @@ def _learned(summary: Summary) -> str:
     if summary.delta is None:
         return "There is no retrained network, so nothing is said about the structure on its own."
     if summary.op == "dense" or not summary.controls:
-        return f"{_delta(DELTA, summary)} (variant {summary.variant})."
+        return f"{_delta(wordings.DELTA, summary)} (variant {summary.variant})."
     found = control(summary)
-    return f"{_delta(DELTA, summary)}; {found[:1].lower()}{found[1:]}."
+    return f"{_delta(wordings.DELTA, summary)}; {found[:1].lower()}{found[1:]}."
 
 
 def _missing(summary: Summary, gradient: Interval | None) -> str:
@@ -278,34 +215,34 @@ def birth(summary: Summary) -> str:
 def _compared(act: Interval | None, grad: Interval | None, others: str) -> str:
     opposed = {("above", "below"), ("unclear", "below"), ("below", "above")}
     but = "but" if (verdict(act), verdict(grad)) in opposed else "and"
-    fired = FIRED[verdict(act)].format(ratio=ratio(act), others=others)
-    return f"{fired} {but} {LEARNED[verdict(grad)].format(ratio=ratio(grad))}"
+    fired = wordings.FIRED[verdict(act)].format(ratio=ratio(act), others=others)
+    return f"{fired} {but} {wordings.LEARNED[verdict(grad)].format(ratio=ratio(grad))}"
 
 
 def selected(summary: Summary) -> str:
     """Return how the units that pruning takes compare with those it keeps."""
-    act, grad = (summary.removed.at(measure, "before") for measure in numbers.MEASURES)
+    act, grad = (summary.removed.at(measure, "before") for measure in contrasts.MEASURES)
     compared = _compared(act, grad, "those it kept")
     return f"The units an event removed {compared}{_missing(summary, grad)}"
 
 
 def survived(summary: Summary) -> str:
     """Return what an event does to the units that stay."""
-    act, grad = (summary.survivor.at(measure, "birth") for measure in numbers.MEASURES)
+    act, grad = (summary.survivor.at(measure, "birth") for measure in contrasts.MEASURES)
     compared = _compared(act, grad, "before it")
     return f"Right after an event the survivors {compared}{_missing(summary, grad)}"
 
 
 def event_cost(summary: Summary) -> str:
     """Return what an event does to test accuracy."""
-    return EVENT_COST[verdict(summary.cost)].format(
+    return wordings.EVENT_COST[verdict(summary.cost)].format(
         size=_size(summary.cost), cost=_points(summary.cost), acc=_percent(summary.acc)
     )
 
 
 def delta(summary: Summary) -> str:
     """Return what retraining from scratch does to the final network."""
-    return _delta(DELTA, summary)
+    return _delta(wordings.DELTA, summary)
 
 
 def control(summary: Summary) -> str:
@@ -313,7 +250,7 @@ def control(summary: Summary) -> str:
     if summary.op == "dense":
         return "A dense network keeps every unit, so there are no others to compare the kept with"
     gap = next(iter(summary.controls.values()), None)
-    return CONTROL[verdict(gap)].format(size=_size(gap), gap=_points(gap))
+    return wordings.CONTROL[verdict(gap)].format(size=_size(gap), gap=_points(gap))
 
 
 def later(ratios: Ratios) -> str:
@@ -322,7 +259,7 @@ def later(ratios: Ratios) -> str:
     means = rows.groupby(["seed", "event"])["log_ratio"].mean().unstack("event")
     enough = means.shape[1] > 1
     change = numbers.interval(means.iloc[:, -1] - means.iloc[:, 0]) if enough else None
-    return LATER[verdict(change)].format(ratio=ratio(change))
+    return wordings.LATER[verdict(change)].format(ratio=ratio(change))
 
 
 def widths(edits: pd.DataFrame, summary: Summary) -> str:
@@ -331,10 +268,7 @@ def widths(edits: pd.DataFrame, summary: Summary) -> str:
     if not moved:
         return f"All {summary.final} units were there from the first step to the last"
     events = "1 event" if moved == 1 else f"{moved} events"
-    return (
-        f"Widths went from {summary.start} to {summary.final} in {events}, out of a capacity of "
-        f"{summary.capacity}"
-    )
+    return wordings.WIDTHS[summary.op].format(**vars(summary), events=events)
 
 
 def remains(shares: pd.DataFrame) -> str:
@@ -358,7 +292,7 @@ def streams(rows: pd.DataFrame) -> str:
 def _stream(name: str, rows: pd.DataFrame) -> str:
     done = numbers.finished(rows)
     change = numbers.interval(done["last_task"] - done["first_task"])
-    text = STREAM[verdict(change)].format(size=_size(change), change=_points(change))
+    text = wordings.STREAM[verdict(change)].format(size=_size(change), change=_points(change))
     return f"{name.replace('_', ' ')}: {text}"
 
 

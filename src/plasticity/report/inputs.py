@@ -22,6 +22,9 @@ class Results:
     history: pd.DataFrame
     edits: pd.DataFrame
     cohorts: pd.DataFrame
+    shocks: pd.DataFrame
+    health: pd.DataFrame
+    lifelines: pd.DataFrame
     tickets: pd.DataFrame
     ticket_history: pd.DataFrame
     subnetworks: pd.DataFrame
@@ -32,9 +35,16 @@ class Results:
     """Stages whose times are known; a fresh clone has none."""
 
     @property
-    def seed_count(self) -> int:
-        """Number of seeds, diverged ones included."""
-        return len(self.seeds)
+    def capacity(self) -> dict[str, int]:
+        """Units of each layer that can be edited, by name; tables give widths of these."""
+        network = self.params.network
+        trunk = network.trunk if self.params.edit.layers == "all" else ()
+        named = {f"conv{place}": width for place, width in enumerate(trunk, start=1)}
+        return named | {f"fc{place}": width for place, width in enumerate(network.widths, start=1)}
+
+    def whole(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a table whose seeds finished training."""
+        return table[table["seed"].isin(self.seeds.loc[self.seeds["status"] == "ok", "seed"])]
 
 
 def read(root: Path = Path()) -> Results:
@@ -53,6 +63,9 @@ def read(root: Path = Path()) -> Results:
         history=read_table("train", "history", root),
         edits=read_table("train", "edits", root),
         cohorts=read_table("train", "cohorts", root),
+        shocks=read_table("train", "shocks", root),
+        health=read_table("train", "health", root),
+        lifelines=read_table("train", "lifelines", root),
         tickets=read_table("retrain", "seeds", root),
         ticket_history=read_table("retrain", "history", root),
         subnetworks=read_table("extract", "seeds", root),

@@ -5,7 +5,6 @@ Seeds that diverged have no value at the end, so they are outside the means, and
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,9 +14,6 @@ from plasticity.report import theme
 from plasticity.stats import Interval, t_interval
 
 Verdict = Literal["below", "unclear", "above", "single", "none"]
-
-MEASURES = {"activation": "activation_rate", "gradient": "gradient"}
-AFTER = ("birth", "along", "end")
 
 
 def verdict(interval: Interval | None, reference: float = 0.0) -> Verdict:
@@ -54,6 +50,12 @@ def over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFra
     return pd.DataFrame(rows, columns=columns).astype({"low": float, "high": float})
 
 
+def span(counts: pd.Series) -> str:
+    """Return the one count that all seeds share, or the range."""
+    low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
+    return str(low) if low == high else f"{low} to {high}"
+
+
 def thinned(values: Sequence[float], limit: int = theme.POINTS_PER_LINE) -> list[float]:
     """Return at most ``limit`` of the values, evenly spread, first and last included."""
     ordered = sorted(set(values))
@@ -76,75 +78,6 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
     return result
 
 
-@dataclass(frozen=True)
-class Ratios:
-    """Log ratios of two cohorts' means, per seed, event, layer and age."""
-
-    rows: pd.DataFrame
-    """Columns seed, event, layer, age, moment, measure, log_ratio."""
-    pairs: int
-    undefined: int
-    """Pairs in which a cohort's mean is zero, so that no ratio exists; they are left out."""
-
-    def at(self, measure: str, moment: str) -> Interval | None:
-        """Return the interval over seeds of the mean log ratio at a moment."""
-        rows = self.rows
-        chosen = rows[(rows["measure"] == measure) & (rows["moment"] == moment)]
-        return interval(chosen.groupby("seed", sort=True)["log_ratio"].mean())
-
-    def over_seeds(self, by: Sequence[str]) -> pd.DataFrame:
-        """Return intervals of the per-seed mean log ratio, one row per group."""
-        means = self.rows.groupby(["seed", *by], sort=True)["log_ratio"].mean().reset_index()
-        return over_seeds(means, by, "log_ratio")
-
-
-def newborn_ratios(cohorts: pd.DataFrame) -> Ratios:
-    """Return newborn over incumbent, from birth to the end of the cycle."""
-    after = _trained(cohorts)
-    after = after[after["moment"].isin(AFTER)]
-    return _ratios(after, "newborn", after, "incumbent", ["seed", "event", "layer", "age"])
-
-
-def survivor_ratios(cohorts: pd.DataFrame) -> Ratios:
-    """Return units that survived an event, after it over just before it."""
-    trained = _trained(cohorts)
-    after = trained[trained["moment"].isin(AFTER)]
-    before = trained[trained["moment"] == "before"]
-    return _ratios(after, "incumbent", before, "kept", ["seed", "event", "layer"])
-
-
-def removed_ratios(cohorts: pd.DataFrame) -> Ratios:
-    """Return removed over kept units just before the event that parted them."""
-    trained = _trained(cohorts)
-    before = trained[trained["moment"] == "before"]
-    return _ratios(before, "removed", before, "kept", ["seed", "event", "layer"])
-
-
-def _trained(cohorts: pd.DataFrame) -> pd.DataFrame:
-    """Return the events after the first, which is at step 0, where every unit is untrained."""
-    return cohorts[cohorts["event"] > 0]
-
-
-def _ratios(
-    upper: pd.DataFrame, upper_name: str, lower: pd.DataFrame, lower_name: str, keys: list[str]
-) -> Ratios:
-    identity = ["seed", "event", "layer", "age", "moment"]
-    columns = list(MEASURES.values())
-    top = upper[upper["cohort"] == upper_name][[*identity, *columns]]
-    # An age may be measured twice: on the grid and as the end of its cycle.
-    bottom = lower[lower["cohort"] == lower_name].drop_duplicates(keys)[[*keys, *columns]]
-    both = top.merge(bottom, on=keys, how="inner", suffixes=("", "_below"))
-    parts = []
-    for measure, column in MEASURES.items():
-        above, below = both[column].astype(float), both[f"{column}_below"].astype(float)
-        defined = (above > 0) & (below > 0)
-        ratio = np.log(above.where(defined)) - np.log(below.where(defined))
-        parts.append(both[identity].assign(measure=measure, log_ratio=ratio))
-    rows = pd.concat(parts, ignore_index=True)
-    known = rows.dropna(subset=["log_ratio"]).sort_values([*identity, "measure"])
-    return Ratios(known.reset_index(drop=True), len(rows), len(rows) - len(known))
-
-
 def paired(
     first: pd.DataFrame, second: pd.DataFrame, value: str
 ) -> tuple[pd.DataFrame, Interval | None]:
@@ -160,9 +93,14 @@ def ticket_values(tickets: pd.DataFrame, variant: str) -> pd.DataFrame:
 
 
 def event_costs(history: pd.DataFrame, edits: pd.DataFrame) -> Interval | None:
-    """Return the change of test accuracy over the first epoch after an edit, mean over events."""
+    """Return the change of test accuracy over the first epoch after an edit, mean over events.
+
+    None where an event falls inside an epoch: then no epoch is the one after it.
+    """
     moved = edits[(edits["added"] + edits["removed"] + edits["rewound"]) > 0]
     steps = set(moved["step"].astype(int)) - {0}
+    if not steps <= set(history["step"].astype(int)):
+        return None
     ordered = history.sort_values(["seed", "epoch"])
     change = ordered.groupby("seed")["acc"].diff()
     previous = ordered.groupby("seed")["step"].shift()

@@ -5,9 +5,9 @@ import pandas as pd
 
 from plasticity.report import charts, findings, numbers, theme
 from plasticity.report.charts import Figure
+from plasticity.report.contrasts import Ratios
 from plasticity.report.findings import Summary
 from plasticity.report.inputs import Results
-from plasticity.report.numbers import Ratios
 
 WIDE = 720
 PANEL = 344
@@ -44,7 +44,9 @@ def by_event(ratios: Ratios, summary: Summary) -> Figure:
             xOffset=alt.XOffset("when:N", sort=list(MOMENTS.values())),
         )
         y = alt.Y("mean:Q", scale=charts.ratio_scale(domain), axis=charts.ratio_axis(domain))
-        point = base.mark_point(size=80, opacity=1, strokeWidth=1.8).encode(
+        point = base.mark_point(
+            size=80, opacity=1, strokeWidth=1.8, shape=theme.SHAPES[summary.op]
+        ).encode(
             y=y,
             stroke=alt.value(f"@{summary.op}"),
             fill=alt.Fill(
@@ -89,13 +91,11 @@ def by_event(ratios: Ratios, summary: Summary) -> Figure:
 def selection(ratios: Ratios, summary: Summary) -> Figure:
     """Return removed over kept units just before an event, by layer."""
     parts = ratios.over_seeds(["measure", "layer"])
-    every = ratios.over_seeds(["measure"]).assign(layer=-1)
+    every = ratios.over_seeds(["measure"]).assign(layer="all layers")
     table = charts.exponentiated(pd.concat([every, parts], ignore_index=True))
-    table = table.assign(
-        name=["all layers" if layer < 0 else f"layer {layer + 1}" for layer in table["layer"]]
-    )
+    table = table.rename(columns={"layer": "name"})
     domain = charts.ratio_domain(table)
-    order = list(dict.fromkeys(table.sort_values("layer")["name"]))
+    order = ["all layers", *ratios.layers]
     panels = []
     for measure, title in (("activation", "Activation"), ("gradient", "Gradient")):
         x = alt.X(
@@ -104,7 +104,12 @@ def selection(ratios: Ratios, summary: Summary) -> Figure:
             axis=charts.ratio_axis(domain, "removed / kept"),
         )
         rows = charts.interval_rows(
-            table[table["measure"] == measure], order, x, None, f"@{summary.op}", "square"
+            table[table["measure"] == measure],
+            order,
+            x,
+            None,
+            f"@{summary.op}",
+            theme.SHAPES[summary.op],
         )
         layers = alt.layer(charts.parity("x", domain), rows)
         panels.append(layers.properties(width=PANEL, height=charts.ROW * len(order), title=title))
@@ -184,7 +189,7 @@ def measures(results: Results, summary: Summary) -> Figure:
 
 def retraining(results: Results, summary: Summary) -> Figure:
     """Return every retrained variant beside the edited network, and kept minus random units."""
-    edited = f"the {'edited' if summary.op in findings.VERBS else 'trained'} network"
+    edited = f"the {'edited' if summary.op not in ('dense', 'static') else 'trained'} network"
     ok = numbers.finished(results.seeds)
     dots = ok[["seed", "cycle_acc"]].rename(columns={"cycle_acc": "value"}).assign(name=edited)
     tickets = numbers.finished(results.tickets)
@@ -257,7 +262,7 @@ def retraining(results: Results, summary: Summary) -> Figure:
 def streams(results: Results, summary: Summary) -> Figure:
     """Return online accuracy per task over a strip of alive units, one panel per stream."""
     color = f"@{summary.op}"
-    capacity = sum(results.params.network.widths)
+    capacity = sum(results.capacity.values())
     tables, panels = [], []
     for name, rows in results.tasks.groupby("stream", sort=True):
         status = results.streams[results.streams["stream"] == name].set_index("seed")["status"]
@@ -315,18 +320,12 @@ def streams(results: Results, summary: Summary) -> Figure:
         findings.streams(results.streams),
         "Online accuracy (%): each batch before it is learned from, mean over a task; the axes "
         "do not start at zero and differ between streams",
-        f"Bold is the mean over seeds, thin lines are single seeds. {_band_text(table)}; "
+        f"Bold is the mean over seeds, thin lines are single seeds. {charts.band_text(table)}; "
         f"{_n(table)}.",
         "continual/tasks.csv",
         table[["stream", "task", "mean", "low", "high", "n", "alive"]],
         charts.spec(alt.hconcat(*panels, spacing=40), "Online accuracy by task"),
     )
-
-
-def _band_text(table: pd.DataFrame) -> str:
-    if table["low"].notna().any():
-        return "The band is the 95 % t-interval of the mean over seeds"
-    return "One seed has no interval, so there is no band"
 
 
 def cost(shares: pd.DataFrame, summary: Summary) -> Figure:

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from plasticity.catalogue import DATASETS
 from plasticity.config import Params
 from plasticity.files import FIGURES, REPORT_HTML, fresh_folder, write_text
-from plasticity.report import charts, findings, numbers, parts, sections, theme
+from plasticity.report import charts, contrasts, findings, parts, sections, settings, theme
 from plasticity.report.charts import Figure
 from plasticity.report.findings import Summary
 from plasticity.report.inputs import Results
@@ -56,7 +56,7 @@ def write(results: Results, root: Path = Path()) -> int:
     """
     summary = findings.summarise(results)
     all_sections = sections.every(results, summary)
-    anchor, key = sections.key_figure(all_sections, summary.op)
+    anchor, key = sections.key_figure(all_sections)
     with fresh_folder(root / FIGURES) as folder:
         for section in all_sections:
             for figure in section.figures:
@@ -101,6 +101,7 @@ def render(results: Results, summary: Summary, body: tuple[Section, ...], anchor
         heading=findings.title(summary),
         lead=findings.lead(summary, params),
         note=NOTES.get(params.scale),
+        changed=settings.changed(params),
         n=findings.n(summary),
         tiles=tiles(summary),
         sections=body,
@@ -170,8 +171,8 @@ def tiles(summary: Summary) -> list[tuple[str, str, str]]:
     if summary.delta is not None:
         delta = theme.points(summary.delta).replace(" points", "")
         texts.append(("Delta, in points", delta))
-    if summary.op == "grow":
-        for measure in numbers.MEASURES:
+    if summary.has_newborns:
+        for measure in contrasts.MEASURES:
             end = summary.newborn.at(measure, "end")
             if end is not None:
                 texts.append((f"Newborn {measure}, at end", findings.ratio(end)))

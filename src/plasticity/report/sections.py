@@ -5,32 +5,59 @@ from collections.abc import Iterable
 import pandas as pd
 
 from plasticity.catalogue import RETRAIN_VARIANTS, STREAMS
-from plasticity.report import accounts, figures, findings, numbers, outcomes, parts
+from plasticity.report import (
+    accounts,
+    ages,
+    condition,
+    contrasts,
+    figures,
+    findings,
+    integration,
+    lifelines,
+    mechanism,
+    numbers,
+    outcomes,
+    parts,
+    shocks,
+    theme,
+    wordings,
+)
 from plasticity.report.charts import Figure
+from plasticity.report.contrasts import Ratios
 from plasticity.report.findings import Summary
 from plasticity.report.inputs import Results
-from plasticity.report.numbers import Ratios
 from plasticity.report.parts import Section, Table
 
 
 def every(results: Results, summary: Summary) -> tuple[Section, ...]:
-    """Return all sections; one whose data were not asked for says so."""
+    """Return all sections; one whose data were not asked for says so.
+
+    Those that are about newborns, or about survivors, are left out where there are none: the birth
+    certificate says why.
+    """
+    newborns, survivors = summary.has_newborns, summary.has_survivors
     return (
         _trajectory(results, summary),
+        shocks.section(results, summary),
         _widths(results, summary),
-        _cohorts(summary),
+        _newborns(results, summary),
+        *((mechanism.section(results, summary),) if newborns else ()),
+        *((integration.updates(results, summary),) if newborns else ()),
+        *((integration.section(results, summary),) if newborns else ()),
+        *((_survivors(summary),) if survivors else ()),
         _measures(results, summary),
         _retraining(results, summary),
         _streams(results, summary),
+        condition.section(results, summary),
         accounts.cost(results, summary),
-        accounts.health(results, summary),
+        accounts.seeds(results, summary),
     )
 
 
-def key_figure(sections: Iterable[Section], op: str) -> tuple[str, Figure]:
+def key_figure(sections: Iterable[Section]) -> tuple[str, Figure]:
     """Return the anchor and the figure that stands on top of the page."""
     with_figures = {section.anchor: section for section in sections if section.figures}
-    wanted = "units" if op in findings.VERBS and "units" in with_figures else "trajectory"
+    wanted = next(name for name in ("newborns", "survivors", "trajectory") if name in with_figures)
     return wanted, with_figures[wanted].figures[0]
 
 
@@ -45,6 +72,7 @@ def _trajectory(results: Results, summary: Summary) -> Section:
 
 
 def _widths(results: Results, summary: Summary) -> Section:
+    lives = (lifelines.figure(results, summary),) if lifelines.changed(results) else ()
     changes = results.edits["added"] + results.edits["removed"] + results.edits["rewound"]
     edits = results.edits[changes > 0]
     moved = (results.edits["added"] + results.edits["removed"]).astype(int)
@@ -60,7 +88,7 @@ def _widths(results: Results, summary: Summary) -> Section:
         "How wide is the network, and when?",
         findings.widths(results.edits, summary),
         text,
-        (figures.widths(results, summary),),
+        (figures.widths(results, summary), *lives),
         (_events(edits),) if len(edits) else (),
     )
 
@@ -69,84 +97,74 @@ def _events(edits: pd.DataFrame) -> Table:
     rows = []
     for (event, step), group in edits.groupby(["event", "step"], sort=True):
         layers = group.groupby("layer", sort=True)
-        before = layers["alive_before"].agg(_same)
-        after = layers["alive_after"].agg(_same)
+        columns = ("alive_before", "added", "removed", "alive_after")
+        counts = ["-".join(layers[column].agg(_same)) for column in columns]
         rewound = "yes" if (group["rewound"] == 1).all() else "no"
-        rows.append((str(event), str(step), "-".join(before), "-".join(after), rewound))
+        names = theme.listed(sorted(group["layer"].unique()))
+        rows.append((str(event), str(step), names, *map(theme.units, counts), rewound))
     return Table(
         "Edit events. Layers without a move are not listed.",
-        ("event", "at step", "units before", "units after", "weights rewound"),
+        ("event", "at step", "layers", "before", "added", "removed", "after", "weights rewound"),
         tuple(rows),
     )
 
 
 def _same(values: pd.Series) -> str:
     """Return the one value that all seeds share, or the range."""
-    low, high = int(values.min()), int(values.max())
-    return str(low) if low == high else f"({low} to {high})"
+    text = numbers.span(values)
+    return f"({text})" if " " in text else text
 
 
-def _cohorts(summary: Summary) -> Section:
-    if summary.op == "grow" and len(summary.newborn.rows):
-        return Section(
-            "units",
-            "Birth certificate",
-            "How do newborn units start?",
-            findings.birth(summary),
-            (
-                "A newborn is a unit switched on at an event, an incumbent one that was alive "
-                "before it. Both are measured on the same fixed training images. The event at "
-                "step 0 is left out: there every unit is untrained.",
-            ),
-            (
-                figures.newborns(summary),
-                outcomes.by_event(summary.newborn, summary),
-            ),
-            (_moments(summary.newborn, "Newborn divided by incumbent"),),
-        )
-    if summary.op == "prune" and len(summary.survivor.rows):
-        return Section(
-            "units",
-            "Who goes, who stays",
-            "Which units are removed, and what happens to those that stay?",
-            findings.survived(summary),
-            (
-                f"{findings.selected(summary)}.",
-                "Pruning has no newborns, so it has no birth certificate. Its counterpart: the "
-                "units that stay, compared with themselves just before the event. The event at "
-                "step 0 is left out: there every unit is untrained.",
-            ),
-            (
-                figures.survivors(summary),
-                outcomes.selection(summary.removed, summary),
-            ),
-            (_moments(summary.survivor, "Survivors after divided by before the event"),),
-        )
-    reason = {
-        "grow": "No unit was born after step 0, so there is no newborn to compare.",
-        "prune": "No unit was removed after step 0, so there is nothing to compare.",
-    }.get(summary.op, f"Structure never changes in a {summary.op} network: there are no newborns.")
-    return Section("units", "Birth certificate", "How do newborn units start?", reason)
+def _newborns(results: Results, summary: Summary) -> Section:
+    anchor, topic, question = "newborns", "Birth certificate", "How do newborn units start?"
+    if not summary.has_newborns:
+        return Section(anchor, topic, question, _no_newborns(results, summary))
+    events = summary.newborn.rows["event"].nunique()
+    drawn = (outcomes.by_event(summary.newborn, summary),) if events > 1 else ()
+    return Section(
+        anchor,
+        topic,
+        question,
+        findings.birth(summary),
+        (wordings.NEWBORN_TEXT[summary.op == "late_reveal"],),
+        (ages.newborns(summary), *drawn),
+        (_moments(summary.newborn, "Newborn divided by incumbent", "birth"),),
+    )
 
 
-def _moments(ratios: Ratios, caption: str) -> Table:
-    head = ("", "activation at birth", "at the end", "gradient at birth", "at the end")
-    if "Survivors" in caption:
-        head = ("", "activation right after", "at the end", "gradient right after", "at the end")
-    layers = sorted(ratios.rows["layer"].unique())
-    single = [
+def _no_newborns(results: Results, summary: Summary) -> str:
+    if not results.params.measure.enabled:
+        return wordings.NOT_MEASURED
+    if summary.op == "turnover" and summary.replaced != "0":
+        return wordings.NOT_FOLLOWED
+    return wordings.NO_NEWBORNS.get(summary.op, wordings.NO_BIRTH)
+
+
+def _survivors(summary: Summary) -> Section:
+    return Section(
+        "survivors",
+        "Who goes, who stays",
+        "Which units are removed, and what happens to those that stay?",
+        findings.survived(summary),
+        (f"{findings.selected(summary)}.", wordings.SURVIVOR_TEXT),
         (
-            f"layer {layer + 1}",
-            Ratios(ratios.rows[ratios.rows["layer"] == layer], ratios.pairs, ratios.undefined),
-        )
-        for layer in layers
-    ]
+            ages.survivors(summary),
+            outcomes.selection(summary.removed, summary),
+        ),
+        (_moments(summary.survivor, "Survivors after divided by before the event", "right after"),),
+    )
+
+
+def _moments(ratios: Ratios, caption: str, first: str) -> Table:
+    at = first if first == "right after" else f"at {first}"
+    head = ("", f"activation {at}", "at the end", f"gradient {at}", "at the end")
+    single = [(layer, ratios.of_layer(layer)) for layer in ratios.layers]
     rows = tuple(
         (
             name,
             *(
                 parts.ratio(part.at(measure, moment))
-                for measure in numbers.MEASURES
+                for measure in contrasts.MEASURES
                 for moment in ("birth", "end")
             ),
         )

@@ -4,6 +4,7 @@ A colour in a chart is a name such as ``@ink``. The page puts the light or the d
 place, so one specification serves both, and no operator ever changes its hue.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,40 +13,62 @@ from plasticity.stats import Interval
 TIMES = "\u00d7"
 MINUS = "\u2212"
 
-LIGHT = {
-    "@paper": "#ffffff",
-    "@ink": "#15181c",
-    "@muted": "#5b636d",
-    "@grid": "#e6e8eb",
-    "@axis": "#aeb4bb",
-    "@dense": "#000000",
-    "@grow": "#0072B2",
-    "@prune": "#D55E00",
-    "@turnover": "#CC79A7",
-    "@static": "#595959",
-    "@grow-text": "#0072B2",
-    "@prune-text": "#B34F00",
-    "@dense-text": "#000000",
-    "@static-text": "#595959",
-    "@turnover-text": "#A3507F",
+HUE_OF = {
+    "grow_then_prune": "grow",
+    "prune_then_grow": "prune",
+    "single_event": "grow",
+    "late_reveal": "grow",
 }
-DARK = {
-    "@paper": "#16191d",
-    "@ink": "#eceef0",
-    "@muted": "#9ba4ae",
-    "@grid": "#2a2f35",
-    "@axis": "#59616a",
-    "@dense": "#f4f4f5",
-    "@grow": "#0072B2",
-    "@prune": "#D55E00",
-    "@turnover": "#CC79A7",
-    "@static": "#a8a8a8",
-    "@grow-text": "#56ace0",
-    "@prune-text": "#f08a3c",
-    "@dense-text": "#f4f4f5",
-    "@static-text": "#a8a8a8",
-    "@turnover-text": "#d99bbd",
-}
+"""Operators beyond the five hues take that of their first move, and differ by dash and mark."""
+
+
+def _with_relatives(palette: Mapping[str, str]) -> dict[str, str]:
+    relatives = {
+        f"@{op}{end}": palette[f"@{hue}{end}"]
+        for op, hue in HUE_OF.items()
+        for end in ("", "-text")
+    }
+    return {**palette, **relatives}
+
+
+LIGHT = _with_relatives(
+    {
+        "@paper": "#ffffff",
+        "@ink": "#15181c",
+        "@muted": "#5b636d",
+        "@grid": "#e6e8eb",
+        "@axis": "#aeb4bb",
+        "@dense": "#000000",
+        "@grow": "#0072B2",
+        "@prune": "#D55E00",
+        "@turnover": "#CC79A7",
+        "@static": "#595959",
+        "@grow-text": "#0072B2",
+        "@prune-text": "#B34F00",
+        "@dense-text": "#000000",
+        "@static-text": "#595959",
+        "@turnover-text": "#A3507F",
+    }
+)
+DARK = _with_relatives(
+    {
+        "@paper": "#16191d",
+        "@ink": "#eceef0",
+        "@muted": "#9ba4ae",
+        "@grid": "#2a2f35",
+        "@axis": "#59616a",
+        "@dense": "#f4f4f5",
+        "@grow": "#0072B2",
+        "@prune": "#D55E00",
+        "@turnover": "#CC79A7",
+        "@static": "#a8a8a8",
+        "@grow-text": "#56ace0",
+        "@prune-text": "#f08a3c",
+        "@dense-text": "#f4f4f5",
+        "@static-text": "#a8a8a8",
+        "@turnover-text": "#d99bbd",
+    }
+)
 PALETTES = {"light": LIGHT, "dark": DARK}
 """Only black and dark grey turn over in the dark; small text takes a tint that can be read."""
 
@@ -55,6 +78,10 @@ DASHES: dict[str, tuple[int, ...]] = {
     "prune": (1, 0),
     "turnover": (1, 0),
     "static": (5, 3),
+    "grow_then_prune": (9, 2),
+    "prune_then_grow": (9, 2),
+    "single_event": (9, 2, 2, 2),
+    "late_reveal": (4, 1),
 }
 TICKET_DASH = (2, 2)
 SHAPES = {
@@ -63,6 +90,10 @@ SHAPES = {
     "prune": "square",
     "turnover": "diamond",
     "static": "stroke",
+    "grow_then_prune": "triangle-down",
+    "prune_then_grow": "triangle-up",
+    "single_event": "triangle-right",
+    "late_reveal": "cross",
 }
 
 BAND = 0.18
@@ -159,7 +190,7 @@ def number(value: float, decimals: int = 1) -> str:
 
 def times(value: float) -> str:
     """Return a ratio to about two digits, such as ``0.46x``, with a multiplication sign."""
-    for limit, decimals in ((10, 0), (0.1, 2), (0.01, 3)):
+    for limit, decimals in ((10, 0), (0.1, 2), (0.01, 3), (0.001, 4)):
         if value >= limit:
             return f"{value:.{decimals}f}{TIMES}"
     return f"{value:.1e}{TIMES}"
@@ -185,11 +216,42 @@ def points(interval: Interval) -> str:
 
 def size(interval: Interval) -> str:
     """Return a difference whose direction is said in words: ``2.2 points [1.8, 2.5]``."""
-    half, sign = interval.half_width, -1 if interval.mean < 0 else 1
-    decimals = _decimals(interval)
-    bounds = Interval(sign * interval.mean, half, interval.n)
+    bounds, decimals = positive(interval), _decimals(interval)
     bracket = _bracket(bounds, lambda v: number(v, decimals))
     return f"{bounds.mean:.{decimals}f} points{bracket}"
+
+
+def positive(interval: Interval) -> Interval:
+    """Return an interval whose mean has lost its sign, its bounds turned round with it."""
+    return Interval(abs(interval.mean), interval.half_width, interval.n)
+
+
+def plain(interval: Interval | None, *, sign: bool = False, floor: float | None = None) -> str:
+    """Return a mean without a unit, with its interval: ``0.021 [0.012, 0.030]``.
+
+    Parameters
+    ----------
+    interval
+        None is no text.
+    sign
+        Whether a plus is written.
+    floor
+        Where bounds are cut off, such as 0 for a share.
+    """
+    if interval is None:
+        return ""
+    decimals = _digits(interval)
+    written = signed if sign else number
+    low = -math.inf if floor is None else floor
+    text = written(interval.mean, decimals)
+    return f"{text}{_bracket(interval, lambda v: written(max(v, low), decimals))}"
+
+
+def _digits(interval: Interval) -> int:
+    """Return decimals that show two digits of the half-width, or three of the mean."""
+    half = interval.half_width
+    size, digits = (half, 1) if half else (abs(interval.mean), 2)
+    return 1 if not size else min(max(digits - math.floor(math.log10(size)), 0), 9)
 
 
 def _bracket(interval: Interval, text: Any) -> str:
