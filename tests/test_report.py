@@ -822,6 +822,51 @@ def test_many_events_are_counted_and_not_drawn(folders: Mapping[str, Path]) -> N
     assert "The 45 edit events are too many to be drawn." in figure.reading
 
 
+def test_first_column_is_as_wide_as_it_needs_up_to_a_limit(pages: Mapping[str, str]) -> None:
+    tables = re.findall(r'<table style="--first: (\d+)ch">.*?</table>', pages["grow"], re.S)
+    assert "10" in tables
+    assert max(map(int, tables)) == 18
+
+
+def test_no_name_is_taken_for_an_interval(pages: Mapping[str, str]) -> None:
+    marked = re.findall(r"<i>(.)", pages["grow"].partition('<script type="application/json"')[0])
+    assert set(marked) == {"["}
+
+
+def rendered(path: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Return what headless Chromium makes of a page, and its console."""
+    return subprocess.run(
+        [
+            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *(f"--user-data-dir={profile}", *flags),
+            *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=8000", "--dump-dom"),
+            path.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="headless Chromium is not installed")
+def test_narrow_page_puts_panels_below_each_other(
+    folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    sizes = {}
+    for width in (500, 1200):
+        path = folders["grow"] / REPORT_HTML
+        done = rendered(path, tmp_path / str(width), f"--window-size={width},900")
+        found = re.findall(r'id="chart-(\w+)".*?viewBox="0 0 (\d+) (\d+)"', done.stdout, re.S)
+        sizes[width] = {name: (int(wide), int(tall)) for name, wide, tall in found}
+    (narrow, tall), (wide, low) = (sizes[width]["newborns"] for width in (500, 1200))
+    assert narrow < 500 < wide
+    assert tall > 1.8 * low
+    # Its panels share the labels of the first one.
+    assert sizes[500]["causes"] == sizes[1200]["causes"]
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="headless Chromium is not installed")
 @pytest.mark.parametrize(
@@ -831,18 +876,8 @@ def test_page_draws_in_a_browser_without_a_complaint(
     name: str, scheme: int, folders: Mapping[str, Path], pages: Mapping[str, str], tmp_path: Path
 ) -> None:
     """Scheme 0 is dark, 1 is light. The console must stay silent, warnings included."""
-    done = subprocess.run(
-        [
-            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *(f"--user-data-dir={tmp_path}", f"--blink-settings=preferredColorScheme={scheme}"),
-            *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=8000", "--dump-dom"),
-            (folders[name] / REPORT_HTML).as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    colours = f"--blink-settings=preferredColorScheme={scheme}"
+    done = rendered(folders[name] / REPORT_HTML, tmp_path, colours)
     assert done.returncode == 0
     complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert complaints == []

@@ -3,6 +3,7 @@
   const specs = read("specs");
   const palettes = read("palettes");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const narrow = window.matchMedia("(max-width: 600px)");
 
   // Colours in a specification are names; the palette in force puts values in their place.
   const painted = (node, palette) => {
@@ -14,10 +15,16 @@
     );
   };
 
+  // A narrow page shows panels below each other; more than three share the axis of the first.
+  const placed = ({ hconcat, ...rest }) => {
+    if (!hconcat) return rest;
+    return narrow.matches && hconcat.length < 4 ? { ...rest, vconcat: hconcat } : { ...rest, hconcat };
+  };
+
   const draw = async (name, theme) => {
     const box = document.getElementById(`chart-${name}`);
     try {
-      await window.vegaEmbed(box, painted(specs[name], palettes[theme]), {
+      await window.vegaEmbed(box, painted(placed(specs[name]), palettes[theme]), {
         mode: "vega-lite",
         ast: true,
         renderer: "svg",
@@ -38,6 +45,6 @@
     const theme = dark.matches ? "dark" : "light";
     for (const name of Object.keys(specs)) await draw(name, theme);
   };
-  dark.addEventListener("change", drawAll);
+  for (const query of [dark, narrow]) query.addEventListener("change", drawAll);
   await drawAll();
 })();
