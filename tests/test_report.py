@@ -308,6 +308,12 @@ def test_only_a_clear_interval_claims_a_direction() -> None:
     [
         (theme.percent(Interval(97.14, 0.31, 5)), "97.1 % [96.8, 97.5]"),
         (theme.percent(Interval(97.14, None, 1)), "97.1 %"),
+        (theme.size(Interval(-0.2, 0.17, 10)), "0.20 points [0.03, 0.37]"),
+        (theme.points(Interval(0.2, 0.21, 10)), "+0.2 points [0.0, +0.4]"),
+        (findings.ratio(Interval(-0.02, 0.018, 9)), "0.980\u00d7 [0.963, 0.998]"),
+        (findings.ratio(Interval(-0.02, 0.021, 9)), "0.98\u00d7 [0.96, 1.00]"),
+        (theme.percent(Interval(6.2, 15.8, 2)), "6.2 % [\u22129.6, 22.0]"),
+        (theme.plain(Interval(33.0, 72.0, 3), within=(0, 100)), "33 [0, 100]"),
         (theme.points(Interval(-0.42, 0.5, 5)), "\u22120.4 points [\u22120.9, +0.1]"),
         (theme.size(Interval(-2.2, 0.3, 5)), "2.2 points [1.9, 2.5]"),
         (theme.times(0.456), "0.46\u00d7"),
@@ -666,8 +672,8 @@ def test_shock_is_after_minus_before_of_events_that_moved_units(
     mean = frame.groupby("seed")["loss"].mean().mean()
     assert f"raised the probe's loss at once, by {mean:.3f} [0.3" in text
     assert "(accuracy changed by \u22124.0 points" in text
-    assert wordings.SHOCK_REWOUND in text
-    assert wordings.SHOCK_REWOUND not in text_of(pages["grow"])
+    assert wordings.REWOUND in text
+    assert wordings.REWOUND not in text_of(pages["grow"])
 
 
 @pytest.mark.parametrize(
@@ -765,12 +771,12 @@ def test_health_lists_layers_and_the_network(folders: Mapping[str, Path]) -> Non
     frame = condition.measured(inputs.read(folders["grow"]))
     layers, network = condition._tables(frame)
     first = dict(zip(layers.head, layers.rows[0], strict=True))
-    assert first[""] == "fc1, after epoch 4"
+    assert first[""] == "fc1, epoch 4"
     assert first["units"] == "52"
     assert first["effective rank"].startswith("15.6")
     assert [row[0] for row in network.rows] == [
-        "all layers, after epoch 4",
-        "all layers, after epoch 20",
+        "all layers, epoch 4",
+        "all layers, epoch 20",
     ]
 
 

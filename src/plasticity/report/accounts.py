@@ -81,9 +81,10 @@ def _equality(small: pd.DataFrame) -> tuple[str, ...]:
         return ("No network was extracted.",)
     same = int((small["same_predictions"] == 1).sum())
     worst = float(small["max_difference"].max())
+    logits = f"differ by {worst:.1e} at most" if worst else "are the same to the last bit"
     return (
         f"Cut out of the full network, {same} of {len(small)} networks give the same class for "
-        f"every test image; logits differ by {worst:.1e} at most.",
+        f"every test image; logits {logits}.",
     )
 
 

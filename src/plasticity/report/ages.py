@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from plasticity.report import charts, findings, numbers, theme
+from plasticity.report import charts, findings, numbers, theme, wordings
 from plasticity.report.charts import Figure
 from plasticity.report.contrasts import Ratios
 from plasticity.report.findings import Summary
@@ -36,7 +36,7 @@ def newborns(summary: Summary) -> Figure:
 
 def survivors(summary: Summary) -> Figure:
     """Return units that survived an event divided by themselves before it, by age."""
-    return by_age(
+    figure = by_age(
         "survivors",
         findings.survived(summary),
         ("Surviving units", "the same units just before the event"),
@@ -44,6 +44,7 @@ def survivors(summary: Summary) -> Figure:
         summary.survivor,
         summary,
     )
+    return charts.extended(figure, f" {wordings.REWOUND}" if summary.rewound else "")
 
 
 def by_age(

@@ -25,13 +25,15 @@ WHOLE = {
     "gradient_rank": "Effective rank of gradients",
 }
 COLUMNS = {
-    "dead": "dead, %",
-    "dormant_025": "dormant (0.025), %",
-    "dormant_100": "dormant (0.1), %",
+    "dead": "% dead",
+    "dormant_025": "% dormant (0.025)",
+    "dormant_100": "% dormant (0.1)",
     "effective_rank": "effective rank",
     "weight_norm": "weight norm",
 }
 SHARES = ("dead", "dormant_010", "dormant_025", "dormant_100")
+SHARE = (0.0, 100.0)
+"""Bounds of a share in percent, at which its intervals are cut off."""
 WIDTH = 208
 
 
@@ -98,14 +100,15 @@ def _figure(frame: pd.DataFrame, summary: Summary) -> Figure:
         for measure, title in (LAYERED | WHOLE).items()
         if (table["measure"] == measure).any()
     ]
+    cut = ", of shares cut off at 0 and 100" if table["low"].notna().any() else ""
     return Figure(
         "health",
         finding(frame),
         "At the ends of cycles, by epoch: each layer by itself, and the whole network in the last "
         "two; the axes do not start at zero",
         f"Lines are means over seeds, dashed where there are several layers. "
-        f"{charts.band_text(table)}; {_n(table, summary)}. Widths change between cycles: rank can "
-        "never exceed the alive units, which the table lists.",
+        f"{charts.band_text(table)}{cut}; {_n(table, summary)}. Rank can never exceed the alive "
+        "units, which the table lists.",
         "train/health.csv",
         table[["measure", "layer", "epoch", "mean", "low", "high", "n"]],
         charts.spec(_laid_out(panels), "Health at the ends of cycles"),
@@ -128,7 +131,10 @@ def _over_seeds(frame: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
         numbers.over_seeds(frame, ["layer", "epoch"], measure).assign(measure=measure)
         for measure in measures
     ]
-    return pd.concat(parts, ignore_index=True)
+    frame = pd.concat(parts, ignore_index=True)
+    bounds = frame[["low", "high"]]
+    shares = frame["measure"].isin(SHARES)
+    return frame.assign(**bounds.where(~shares, bounds.clip(*SHARE)))
 
 
 def _panel(table: pd.DataFrame, op: str) -> Any:
@@ -191,7 +197,7 @@ def _tables(frame: pd.DataFrame) -> tuple[Table, Table]:
             name = "all layers" if whole else layer
             rows[whole].append(
                 (
-                    f"{name}, after epoch {float(part['epoch'].iloc[0]):g}",
+                    f"{name}, epoch {float(part['epoch'].iloc[0]):g}",
                     numbers.span(part["units"]),
                     *(_cell(part, column) for column in (WHOLE if whole else COLUMNS)),
                 )
@@ -199,7 +205,7 @@ def _tables(frame: pd.DataFrame) -> tuple[Table, Table]:
     caption = "First and last end of a cycle, means over seeds [95 % t-interval"
     return (
         Table(
-            f"{caption}, of shares cut off at 0].",
+            f"{caption}, of shares cut off at 0 and 100].",
             ("", "units", *COLUMNS.values()),
             tuple(rows[False]),
         ),
@@ -211,4 +217,4 @@ def _cell(part: pd.DataFrame, column: str) -> str:
     value = numbers.interval(part[column])
     if value is None:
         return MISSING
-    return theme.plain(value, floor=0.0 if column in SHARES else None)
+    return theme.plain(value, within=SHARE) if column in SHARES else theme.plain(value)

@@ -213,9 +213,17 @@ def widths(results: Results, summary: Summary) -> Figure:
         "widths",
         findings.widths(results.edits, summary),
         "Alive units of each layer that is edited",
-        "The dashed rule is the layer's full capacity. Every seed has the same widths, unless "
-        f"the table says otherwise; {findings.n(summary)}.",
+        f"The dashed rule is the layer's full capacity. {_begins(results.edits)}Every seed has the "
+        f"same widths, unless the table says otherwise; {findings.n(summary)}.",
         "train/history.csv",
         table[["layer", "epoch", "units", "capacity"]],
         charts.spec(chart, "Alive units of each layer over the epochs"),
     )
+
+
+def _begins(edits: pd.DataFrame) -> str:
+    """Return why a curve does not begin at the widths of the title, where it does not."""
+    changed = edits[edits["alive_before"] != edits["alive_after"]]
+    if not (changed["step"] == 0).any():
+        return ""
+    return "The first event comes before the first step, so curves begin after it. "

@@ -34,6 +34,8 @@ class Summary:
     capacity: str
     replaced: str
     """Units removed from each seed, over all events."""
+    rewound: bool
+    """Whether any event after step 0 put weights back to their initial values."""
     acc: Interval | None
     taa: Interval | None
     variant: str
@@ -80,6 +82,7 @@ def summarise(results: Results) -> Summary:
         final=theme.units(final),
         capacity=theme.units("-".join(map(str, results.capacity.values()))),
         replaced=numbers.span(results.whole(edits).groupby("seed")["removed"].sum()),
+        rewound=bool((results.edits["rewound"] > 0)[results.edits["step"] > 0].any()),
         acc=numbers.interval(ok["cycle_acc"]),
         taa=numbers.interval(ok["cycle_taa"]),
         variant=variant,
@@ -118,11 +121,14 @@ def ratio(interval: Interval | None) -> str:
     """Return the geometric mean of a log interval with its bounds: ``0.46x [0.41, 0.52]``."""
     if interval is None:
         return "-"
-    mean = theme.times(math.exp(interval.mean))
+    mean = math.exp(interval.mean)
     if interval.low is None or interval.high is None:
-        return mean
-    low, high = (theme.times(math.exp(end))[:-1] for end in (interval.low, interval.high))
-    return f"{mean} [{low}, {high}]"
+        return theme.times(mean)
+    low, high = math.exp(interval.low), math.exp(interval.high)
+    exact = theme.telling(low, high, 1.0, 2)
+    least = exact if exact > 2 else 0
+    low_text, high_text = (theme.times(end, least)[:-1] for end in (low, high))
+    return f"{theme.times(mean, least)} [{low_text}, {high_text}]"
 
 
 def _size(interval: Interval | None) -> str:
@@ -155,6 +161,8 @@ def _clause(summary: Summary) -> str:
 def _delta(wordings: Wordings, summary: Summary) -> str:
     delta = summary.delta
     units = "random units" if summary.variant.startswith("random") else "the kept units"
+    if summary.op == "dense":
+        units = "the network"
     return wordings[verdict(delta)].format(size=_size(delta), delta=_points(delta), units=units)
 
 

@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from plasticity.report import charts, theme
+from plasticity.report import charts, theme, wordings
 from plasticity.report.charts import Figure
 from plasticity.report.findings import Summary
 from plasticity.report.inputs import Results
@@ -79,7 +79,8 @@ def figure(results: Results, summary: Summary) -> Figure:
         "One bar per unit, from birth to removal or the end of training, by epoch; units by birth, "
         "then slot",
         "Grey units were there from the first step, coloured ones were born later; a pale bar with "
-        "a black end is a unit that was removed. Choose the layer below the figure. "
+        "a mark at its end is a unit that was removed. Choose the layer below the figure. "
+        f"{wordings.LIVES_LEARN if summary.op == 'late_reveal' else ''}"
         f"{_shown(whole, drawn)}n = 1 seed: this shows what happened in seed {seed}, not what "
         "happens.",
         "train/lifelines.csv",

@@ -312,7 +312,8 @@ def table(cohorts: pd.DataFrame, terms: Ratios, summary: Summary) -> Table:
     )
     return Table(
         "Newborns divided by incumbents: means over events after step 0 within a seed, then over "
-        "seeds [95 % t-interval]. A dash: not defined for this layer.",
+        "seeds [95 % t-interval]. A dash: not defined for this layer; a ratio without brackets: "
+        "known of one seed alone.",
         head,
         tuple(rows),
     )

@@ -89,11 +89,11 @@ def _widths(results: Results, summary: Summary) -> Section:
         findings.widths(results.edits, summary),
         text,
         (figures.widths(results, summary), *lives),
-        (_events(edits),) if len(edits) else (),
+        (_events(edits, wordings.ADDED[summary.op == "late_reveal"]),) if len(edits) else (),
     )
 
 
-def _events(edits: pd.DataFrame) -> Table:
+def _events(edits: pd.DataFrame, added: str) -> Table:
     rows = []
     for (event, step), group in edits.groupby(["event", "step"], sort=True):
         layers = group.groupby("layer", sort=True)
@@ -104,7 +104,7 @@ def _events(edits: pd.DataFrame) -> Table:
         rows.append((str(event), str(step), names, *map(theme.units, counts), rewound))
     return Table(
         "Edit events. Layers without a move are not listed.",
-        ("event", "at step", "layers", "before", "added", "removed", "after", "weights rewound"),
+        ("event", "at step", "layers", "before", added, "removed", "after", "weights rewound"),
         tuple(rows),
     )
 
@@ -227,7 +227,7 @@ def _retraining(results: Results, summary: Summary) -> Section:
             )
         )
     table = Table(
-        "Retrained networks. Difference: to the edited network of the same seed. [95 % t-interval]",
+        "Retrained networks, and what they gain over that seed's network before. [95 % t-interval]",
         ("variant", "accuracy", "difference", "parameters", "training FLOPs", "seeds finished"),
         tuple(rows),
     )

@@ -60,8 +60,7 @@ def section(results: Results, summary: Summary) -> Section:
         enabled = results.params.measure.enabled
         reason = wordings.NOT_SHOCKED if enabled else wordings.NOT_MEASURED
         return Section(anchor, topic, question, reason)
-    rewound = bool((results.edits["rewound"] > 0).any())
-    text = (*wordings.SHOCK_TEXT, *((wordings.SHOCK_REWOUND,) if rewound else ()))
+    text = (*wordings.SHOCK_TEXT, *((wordings.REWOUND,) if summary.rewound else ()))
     return Section(anchor, topic, question, finding(frame), text, (_figure(frame, summary),))
 
 

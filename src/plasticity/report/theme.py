@@ -102,6 +102,7 @@ SEED_LINE = 0.6
 SEED_OPACITY = 0.25
 POINTS_PER_LINE = 200
 SEEDS_DRAWN = 20
+MOST_DECIMALS = 5
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
@@ -188,23 +189,33 @@ def number(value: float, decimals: int = 1) -> str:
     return text.removeprefix("+")
 
 
-def times(value: float) -> str:
-    """Return a ratio to about two digits, such as ``0.46x``, with a multiplication sign."""
+def times(value: float, least: int = 0) -> str:
+    """Return a ratio to about two digits, such as ``0.46x``, or to ``least`` decimals."""
     for limit, decimals in ((10, 0), (0.1, 2), (0.01, 3), (0.001, 4)):
         if value >= limit:
-            return f"{value:.{decimals}f}{TIMES}"
+            return f"{value:.{max(decimals, least)}f}{TIMES}"
     return f"{value:.1e}{TIMES}"
 
 
 def _decimals(interval: Interval) -> int:
     half = interval.half_width
-    return 2 if half is not None and 0 < half < 0.095 else 1
+    return telling(interval.low, interval.high, 0.0, 2 if half and half < 0.095 else 1)
+
+
+def telling(low: float | None, high: float | None, reference: float, decimals: int) -> int:
+    """Return decimals enough to see that bounds exclude a reference, where they do."""
+    if low is None or high is None or low <= reference <= high:
+        return decimals
+    near = low if low > reference else high
+    while decimals < MOST_DECIMALS and round(near, decimals) == reference:
+        decimals += 1
+    return decimals
 
 
 def percent(interval: Interval) -> str:
     """Return a mean of percents with its interval: ``97.1 % [96.8, 97.4]``."""
     decimals = _decimals(interval)
-    return f"{interval.mean:.{decimals}f} %{_bracket(interval, lambda v: f'{v:.{decimals}f}')}"
+    return f"{interval.mean:.{decimals}f} %{_bracket(interval, lambda v: number(v, decimals))}"
 
 
 def points(interval: Interval) -> str:
@@ -226,7 +237,12 @@ def positive(interval: Interval) -> Interval:
     return Interval(abs(interval.mean), interval.half_width, interval.n)
 
 
-def plain(interval: Interval | None, *, sign: bool = False, floor: float | None = None) -> str:
+def plain(
+    interval: Interval | None,
+    *,
+    sign: bool = False,
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> str:
     """Return a mean without a unit, with its interval: ``0.021 [0.012, 0.030]``.
 
     Parameters
@@ -235,16 +251,16 @@ def plain(interval: Interval | None, *, sign: bool = False, floor: float | None 
         None is no text.
     sign
         Whether a plus is written.
-    floor
-        Where bounds are cut off, such as 0 for a share.
+    within
+        Where bounds are cut off, such as at 0 and 100 for a share in percent.
     """
     if interval is None:
         return ""
     decimals = _digits(interval)
     written = signed if sign else number
-    low = -math.inf if floor is None else floor
+    low, high = within
     text = written(interval.mean, decimals)
-    return f"{text}{_bracket(interval, lambda v: written(max(v, low), decimals))}"
+    return f"{text}{_bracket(interval, lambda v: written(min(max(v, low), high), decimals))}"
 
 
 def _digits(interval: Interval) -> int:

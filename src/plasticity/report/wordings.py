@@ -220,9 +220,9 @@ SHOCK_TEXT = (
     "of them has learned. Both are seen on the probe, a fixed set of training images, just before "
     "and just after the event, with no step between.",
 )
-SHOCK_REWOUND = (
-    "Here some events also put weights back to their initial values; what follows is the effect of "
-    "both together."
+REWOUND = (
+    "Here some events also put weights back to their initial values; what is seen is the effect "
+    "of both together."
 )
 DORMANT: Wordings = {
     "below": "From the first cycle's end to the last, the share of dormant units fell by {size}, "
@@ -250,6 +250,11 @@ NEWBORN_TEXT = {
     "event at step 0 is left out: there every unit is untrained.",
 }
 """Whether newborns were there before they were born -> who is compared with whom."""
+ADDED = {False: "added", True: "begin to learn"}
+"""Whether newborns were there before they were born -> what an event does to them."""
+LIVES_LEARN = (
+    "All units take part from the first step; here a life begins when its unit begins to learn. "
+)
 SURVIVOR_TEXT = (
     "The units that stay are compared with themselves just before the event. An event at step 0 is "
     "left out: there every unit is untrained."
