@@ -20,6 +20,7 @@ from report_tables import CYCLE, EPOCHS, REPLACED, ROOT, TERMS, write_experiment
 from plasticity import catalogue
 from plasticity.files import FIGURES, REPORT_HTML, timing_path
 from plasticity.report import (
+    accounts,
     ages,
     charts,
     condition,
@@ -716,6 +717,14 @@ def test_every_life_has_its_bar_and_its_fate(folders: Mapping[str, Path]) -> Non
     assert "Drawn are" not in figure.reading
 
 
+def test_lives_of_one_birth_are_in_the_order_of_their_lengths(folders: Mapping[str, Path]) -> None:
+    lives = lifelines.lives(inputs.read(folders["prune"]))
+    first = lives[lives["layer"] == "fc1"]
+    assert set(first["born_step"]) == {0}
+    assert first["gone"].is_monotonic_decreasing
+    assert first["gone"].nunique() == 5
+
+
 def test_lives_beyond_the_budget_are_thinned_and_it_is_said(folders: Mapping[str, Path]) -> None:
     results = inputs.read(folders["turnover"])
     one = results.lifelines.iloc[[0]]
@@ -817,6 +826,99 @@ def test_accuracy_after_an_event_needs_events_between_epochs(folders: Mapping[st
     assert numbers.event_costs(results.history, results.edits) is not None
     inside = results.edits.assign(step=results.edits["step"] + 1)
     assert numbers.event_costs(results.history, inside) is None
+
+
+def test_rewound_weights_are_named_where_survivors_are_compared(
+    folders: Mapping[str, Path],
+) -> None:
+    for name, rewound in (("prune", True), ("turnover", False)):
+        summary = findings.summarise(inputs.read(folders[name]))
+        assert (wordings.REWOUND in ages.survivors(summary).reading) is rewound
+    results = inputs.read(folders["prune"])
+    first = results.edits.assign(rewound=(results.edits["step"] == 0).astype(int))
+    assert not findings.summarise(replace(results, edits=first)).rewound
+
+
+def test_event_before_the_first_step_explains_where_widths_begin(
+    folders: Mapping[str, Path], pages: Mapping[str, str]
+) -> None:
+    told = {name for name, html in pages.items() if "curves begin after it" in text_of(html)}
+    assert told == {"grow", "prune", "unmeasured", "crelu"}
+    results = inputs.read(folders["grow"])
+    same = replace(results, edits=results.edits.assign(alive_before=128, alive_after=128))
+    assert "begin after" not in figures.widths(same, findings.summarise(same)).reading
+
+
+def test_units_that_took_part_before_their_birth_are_not_called_added(
+    folders: Mapping[str, Path],
+) -> None:
+    results = inputs.read(folders["grow"])
+    late = replace(results, params=results.params.model_copy(update={"op": "late_reveal"}))
+    for own, head, said in ((results, "added", False), (late, "begin to learn", True)):
+        part = next(s for s in sections.every(own, findings.summarise(own)) if s.anchor == "widths")
+        assert part.tables[0].head[4] == head
+        assert (wordings.LIVES_LEARN in part.figures[1].reading) is said
+
+
+def test_dense_network_has_no_units_that_were_kept(folders: Mapping[str, Path]) -> None:
+    summary = findings.summarise(inputs.read(folders["grow"]))
+    assert "the kept units" in findings.delta(summary)
+    assert "the network" in findings.delta(replace(summary, op="dense"))
+
+
+def test_equal_logits_are_called_equal(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["dense"])
+    summary = findings.summarise(results)
+    assert "logits differ by 3.8e-06 at most" in accounts.cost(results, summary).text[0]
+    equal = replace(results, subnetworks=results.subnetworks.assign(max_difference=0.0))
+    assert "logits are the same to the last bit" in accounts.cost(equal, summary).text[0]
+
+
+def test_accuracy_keeps_its_frame_whether_zoomed_or_constant(
+    folders: Mapping[str, Path], pages: Mapping[str, str]
+) -> None:
+    results = inputs.read(folders["grow"])
+    constant = replace(
+        results,
+        history=results.history.assign(acc=10.0),
+        ticket_history=results.ticket_history.assign(acc=10.0),
+    )
+    flat = figures.trajectory(constant, findings.summarise(constant)).spec
+    assert _accuracy_domain(flat) == [(9.0, 9.0), (11.0, 11.0)]
+    (near, far), top = _accuracy_domain(specs(pages["grow"])["trajectory"])
+    acc = results.history["acc"]
+    assert far < acc.min() < near < acc.max() < min(top)
+
+
+def _accuracy_domain(spec: dict) -> list[tuple[float, float]]:
+    found = re.findall(r"zoomed \? ([\d.]+) : ([\d.]+)", json.dumps(spec))
+    low, high = dict.fromkeys(found)
+    return [(float(low[0]), float(low[1])), (float(high[0]), float(high[1]))]
+
+
+def test_whisker_below_zero_stays_in_its_frame(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["grow"])
+    wide = results.shocks.assign(logit_shift=10.0 ** results.shocks["seed"])
+    for table, starts_at_zero in ((results.shocks, True), (wide, False)):
+        own = replace(results, shocks=table)
+        (figure,) = shocks.section(own, findings.summarise(own)).figures
+        rows = figure.data[figure.data["measure"] == "logit_shift"]
+        panel = figure.spec["hconcat"][2]
+        domains = re.findall(r'"domain": \[([-\d.]+),', json.dumps(panel))
+        assert {float(low) == 0 for low in domains} == {starts_at_zero}
+        assert max(float(low) for low in domains) <= max(rows["low"].min(), 0)
+
+
+def test_shares_are_cut_off_where_they_end(folders: Mapping[str, Path]) -> None:
+    results = inputs.read(folders["grow"])
+    extreme = (results.health["seed"] % 2).astype(float)
+    own = replace(results, health=results.health.assign(dormant_025=extreme, weight_norm=extreme))
+    (figure,) = condition.section(own, findings.summarise(own)).figures
+    bounds = figure.data.groupby("measure")[["low", "high"]].agg(["min", "max"])
+    assert bounds.loc["dormant_025", ("low", "min")] == 0
+    assert bounds.loc["dormant_025", ("high", "max")] <= 100
+    assert bounds.loc["weight_norm", ("low", "min")] < 0
+    assert "of shares cut off at 0 and 100" in figure.reading
 
 
 def test_many_events_are_counted_and_not_drawn(folders: Mapping[str, Path]) -> None:

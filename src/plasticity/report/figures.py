@@ -104,8 +104,9 @@ def _accuracy_panel(
 ) -> list[alt.Chart]:
     values = pd.concat([mean["low"], mean["high"], mean["mean"], ticket["mean"], seeds["acc"]])
     late = values[values > float(mean["mean"].max()) - LATE]
-    low = f"zoomed ? {float(late.min()):.4g} : {float(values.min()):.4g}"
-    scale = alt.Scale(domain=[alt.ExprRef(low), float(values.max())], zero=False)
+    ends = zip(charts.linear(late).domain, charts.linear(values).domain, strict=True)
+    domain = [alt.ExprRef(f"zoomed ? {near} : {far}") for near, far in ends]
+    scale = alt.Scale(domain=domain, zero=False, nice=False)
     y = alt.Y("mean:Q", scale=scale, title="test accuracy (%)")
     shown = alt.param(
         name="seeds_shown", value=True, bind=alt.binding_checkbox(name="single seeds")

@@ -29,7 +29,7 @@ PALE = 0.4
 
 
 def lives(results: Results) -> pd.DataFrame:
-    """Return each life with its kind and its epochs, by layer, then birth, then slot."""
+    """Return each life with its kind and its epochs, by layer, birth, length and slot."""
     frame = results.lifelines
     first = results.history.iloc[0]
     per_epoch = float(first["step"]) / float(first["epoch"])
@@ -45,7 +45,8 @@ def lives(results: Results) -> pd.DataFrame:
         born=frame["born_step"].astype(float) / per_epoch,
         gone=frame["removed_step"].astype(float).fillna(end) / per_epoch,
     )
-    return frame.sort_values(["layer", "born_step", "slot"], ignore_index=True)
+    order = {"layer": True, "born_step": True, "gone": False, "slot": True}
+    return frame.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
 
 
 def changed(results: Results) -> bool:
@@ -76,8 +77,8 @@ def figure(results: Results, summary: Summary) -> Figure:
     return Figure(
         "lifelines",
         _finding(whole, seed),
-        "One bar per unit, from birth to removal or the end of training, by epoch; units by birth, "
-        "then slot",
+        "One bar per unit, from birth to removal or the end of training, by epoch; units in "
+        "the order of their births, those that lived longest first",
         "Grey units were there from the first step, coloured ones were born later; a pale bar with "
         "a mark at its end is a unit that was removed. Choose the layer below the figure. "
         f"{wordings.LIVES_LEARN if summary.op == 'late_reveal' else ''}"
@@ -99,7 +100,9 @@ def _chart(drawn: pd.DataFrame, labels: dict[str, str], op: str) -> Any:
     pixels = max(2, min(THICK, TALL // int(counts.max())))
     tall = pixels * int(counts.max())
     base = alt.Chart(charts.data(_columns(drawn)), width=WIDE, height=tall)
-    base = base.transform_filter("datum.layer == layer_shown")
+    base = base.transform_filter("datum.layer == layer_shown").transform_calculate(
+        removed="isValid(datum.removed_step) ? datum.removed_step : 'never'"
+    )
     x = alt.X(
         "born:Q",
         scale=alt.Scale(domain=[0, float(drawn["gone"].max())], nice=False),
@@ -135,7 +138,7 @@ def _chart(drawn: pd.DataFrame, labels: dict[str, str], op: str) -> Any:
             "slot:Q",
             alt.Tooltip("text:N", title=" "),
             alt.Tooltip("born_step:Q", title="born at step"),
-            alt.Tooltip("removed_step:Q", title="removed at step"),
+            alt.Tooltip("removed:N", title="removed at step"),
         ],
     )
     if not set(REMOVED) & set(labels):

@@ -358,7 +358,7 @@ def cost(shares: pd.DataFrame, summary: Summary) -> Figure:
         "train/seeds.csv, extract/seeds.csv",
         shares[["name", "share"]],
         charts.spec(
-            chart.properties(width=WIDE - 100, height=charts.ROW * len(shares)),
+            chart.properties(width=WIDE - 140, height=charts.ROW * len(shares)),
             "Share of the full network in units, parameters and operations",
         ),
     )

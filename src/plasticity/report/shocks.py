@@ -19,7 +19,7 @@ PANELS = {
     "logit_shift": ("Mean |change| of a logit", False),
 }
 """Measure -> title of its panel, and whether it has a sign."""
-WIDE = 800
+WIDE = 780
 
 
 def changes(results: Results) -> pd.DataFrame:
@@ -102,7 +102,8 @@ def _figure(frame: pd.DataFrame, summary: Summary) -> Figure:
 def _panel(table: pd.DataFrame, dots: pd.DataFrame, measure: str, op: str) -> Any:
     values = [table["low"], table["high"], table["mean"], dots[measure], pd.Series([0.0])]
     scale = charts.linear(*values)
-    if not PANELS[measure][1]:
+    # What has no sign starts at zero, unless a whisker goes below it.
+    if not PANELS[measure][1] and not (table["low"] < 0).any():
         scale = alt.Scale(domain=[0, scale.domain[1]], nice=False)
     x = alt.X("event:O", title="event", axis=alt.Axis(labelAngle=0, grid=False))
     base = alt.Chart(charts.data(table)).encode(x=x)
