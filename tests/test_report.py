@@ -179,6 +179,7 @@ def test_diverged_seeds_are_named_and_outside_the_means(
 
 
 def test_smoke_run_looks_unfinished(pages: Mapping[str, str]) -> None:
+    assert re.search(r"\.smoke figure \{[^}]*overflow: clip", pages["prune"])
     assert '<body class="smoke">' in pages["prune"]
     assert "Smoke run: not a result." in text_of(pages["prune"])
     assert "Smoke run" not in text_of(pages["grow"])
