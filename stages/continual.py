@@ -1,4 +1,4 @@
-"""Run the operator inside streams of tasks."""
+"""Run learners inside streams of tasks."""
 
 from plasticity import command, config
 
@@ -6,14 +6,17 @@ from plasticity import command, config
 def main() -> dict[str, object]:
     """Write ``reports/continual``."""
     params = config.load("continual")
-    from plasticity import launch, results
+    from plasticity import launch, stream_results
 
-    streams = params.continual.streams
-    work = launch.items(params, "continual", streams, params.continual.seeds)
-    outcomes, timing = launch.run(params, "continual", work)
-    results.write_continual(params, outcomes)
+    runs = list(config.stream_runs(params).values())
+    tried: list[launch.Outcome] = []
+    if runs and params.continual.tune_rates:
+        tried, _ = launch.run(params, "continual", launch.tuning_items(params, runs))
+        runs = [stream_results.best(run, tried) for run in runs]
+    outcomes, timing = launch.run(params, "continual", launch.stream_items(params, runs))
+    stream_results.write(params, outcomes, tried)
     return timing
 
 
 if __name__ == "__main__":
-    command.run("continual", "Run the operator inside streams of tasks.", main)
+    command.run("continual", "Run learners inside streams of tasks.", main)

@@ -1,14 +1,16 @@
 """Plausible tables of one experiment, small and the same every time."""
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from plasticity import config
+from plasticity import catalogue, config
+from plasticity.config import label
 from plasticity.files import metrics_path, timing_path, write_json
 from plasticity.tables import SCHEMAS, Row, write_table
 
@@ -57,7 +59,8 @@ def write_experiment(
     _write_units(params, list(finals), draw)
     _write_retrain(op, ends, params.retrain.variants, ok, draw)
     _write_extract(op, ok)
-    _write_continual(op, params.continual.streams, min(seeds, 3), draw)
+    names = [label(stream, catalogue.STREAMS) for stream in params.continual.streams]
+    _write_continual(op, names, params.continual.learners, min(seeds, 3), draw)
     _write_metrics(ok)
     return params
 
@@ -371,21 +374,27 @@ def _write_extract(op: str, ok: list[int]) -> None:
     )
 
 
+TASKS, PARTS = 8, 4
+
+
 def _write_continual(
-    op: str, streams: tuple[str, ...], seeds: int, draw: np.random.Generator
+    op: str, names: Sequence[str], learners: Sequence[str], seeds: int, draw: np.random.Generator
 ) -> None:
-    summaries: list[Row] = []
-    tasks: list[Row] = []
-    for stream in streams:
+    tables: dict[str, list[Row]] = {
+        name: [] for name in ("seeds", "tasks", "profiles", "health", "matrix", "tuning")
+    }
+    for stream, learner in itertools.product(names, learners):
+        where: Row = {"stream": stream, "learner": learner, "task_steps": 500}
+        level = (82.0 if stream == "permuted_inputs" else 41.0) - 5 * learners.index(learner)
         for seed in range(seeds):
-            level = 82.0 if stream == "permuted_inputs" else 41.0
-            curve = [level + 0.6 * task + draw.normal(0, 0.8) for task in range(8)]
-            units = [_units(op)[min(task * 4, EPOCHS - 1)] for task in range(8)]
-            tasks += [
+            curve = [level + 0.6 * task + draw.normal(0, 0.8) for task in range(TASKS)]
+            units = [_units(op)[min(task * 4, EPOCHS - 1)] for task in range(TASKS)]
+            tables["tasks"] += [
                 {
-                    "stream": stream,
+                    **where,
                     "seed": seed,
                     "task": task,
+                    "tasks": 1,
                     "step": (task + 1) * 500,
                     "online_acc": acc,
                     "early_acc": acc - 20,
@@ -396,22 +405,61 @@ def _write_continual(
                 }
                 for task, acc in enumerate(curve)
             ]
-            summaries.append(
+            tables["health"] += [
                 {
-                    "stream": stream,
+                    **where,
+                    "seed": seed,
+                    "task": task,
+                    "layer": layer,
+                    "units": 20,
+                    "dead": 0.05,
+                    "dormant_025": 0.1 + 0.02 * task + draw.normal(0, 0.002),
+                    "effective_rank": 12.0 - 0.3 * task + draw.normal(0, 0.1),
+                    "weight_norm": 1.0 + 0.1 * task,
+                }
+                for task in range(TASKS)
+                for layer in ("fc1", "fc2")
+            ]
+            tables["seeds"].append(
+                {
+                    **where,
                     "seed": seed,
                     "status": "ok",
                     "diverged_step": None,
+                    "lr": 0.001,
+                    "own": None,
+                    "tasks": TASKS,
                     "taoa": float(np.mean(curve)),
                     "early_acc": float(np.mean(curve)) - 20,
                     "first_task": curve[0],
                     "last_task": curve[-1],
+                    "slope": 0.6,
+                    "plasticity_loss": curve[0] - curve[-1],
+                    "steps_50": 75.0,
+                    "steps_90": 300.0 + seed,
+                    "loss": 0.5,
+                    "final_acc": None,
+                    "forgetting": None,
+                    "backward_transfer": None,
+                    "forward_transfer": None,
                     "units": units[-1],
                     "flops": 8e9,
                 }
             )
-    write_table("continual", "seeds", summaries)
-    write_table("continual", "tasks", tasks)
+        tables["profiles"] += [
+            {
+                **where,
+                "task": task,
+                "part": part,
+                "step": 125 * (part + 1),
+                "acc": level - 20 + 6 * part,
+                "seeds": seeds,
+            }
+            for task in range(TASKS)
+            for part in range(PARTS)
+        ]
+    for name, rows in tables.items():
+        write_table("continual", name, rows)
 
 
 def _write_metrics(ok: list[int]) -> None:

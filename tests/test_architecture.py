@@ -10,6 +10,7 @@ from plasticity.rules import (
     gate,
     insertion,
     optimizer_state,
+    regularizer,
     selection,
     trainability,
 )
@@ -23,6 +24,7 @@ LAYERS = {
         "plasticity.errors",
         "plasticity.files",
         "plasticity.inert",
+        "plasticity.online",
         "plasticity.progress",
         "plasticity.rng",
         "plasticity.stats",
@@ -38,8 +40,11 @@ LAYERS = {
         "plasticity.optim",
         "plasticity.probe",
         "plasticity.raw",
+        "plasticity.regression",
         "plasticity.schedule",
         "plasticity.state",
+        "plasticity.streams",
+        "plasticity.tasks",
         "plasticity.units",
     ),
     2: (
@@ -48,6 +53,7 @@ LAYERS = {
         "plasticity.rules.gate",
         "plasticity.rules.insertion",
         "plasticity.rules.optimizer_state",
+        "plasticity.rules.regularizer",
         "plasticity.rules.selection",
         "plasticity.rules.trainability",
         "plasticity.rules.view",
@@ -66,6 +72,7 @@ LAYERS = {
         "plasticity.extraction",
         "plasticity.launch",
         "plasticity.results",
+        "plasticity.stream_results",
     ),
     6: (
         "plasticity.study",
@@ -135,8 +142,18 @@ def test_nothing_imports_a_module_by_a_text(name):
         (catalogue.OPTIMIZER_STATE, optimizer_state.TABLE),
         (catalogue.TRAINABILITY, trainability.TABLE),
         (catalogue.ACTIVATION, activation.TABLE),
+        (catalogue.REGULARIZER, regularizer.TABLE),
     ],
-    ids=["grow", "prune", "insertion", "gate", "optimizer_state", "trainability", "activation"],
+    ids=[
+        "grow",
+        "prune",
+        "insertion",
+        "gate",
+        "optimizer_state",
+        "trainability",
+        "activation",
+        "regularizer",
+    ],
 )
 def test_the_catalogue_and_the_rule_table_name_the_same_rules(names, table):
     assert sorted(names) == sorted(table)

@@ -1,6 +1,5 @@
 """Batches: a pure function of (seed, epoch, step); crops and task maps by their definitions."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,8 +11,6 @@ from plasticity.data import (
     padded,
     resident,
     save_prepared,
-    task_batches,
-    task_map,
 )
 from plasticity.errors import DataError
 
@@ -111,47 +108,6 @@ def test_crops_are_windows_of_the_padded_image_or_of_its_mirror_image():
             found.add(match[0])
     assert len({key[0] for key in found}) == 9
     assert {key[2] for key in found} == {False, True}
-
-
-def test_the_permuted_stream_permutes_positions_of_all_channels_alike():
-    data = dataset()
-    flat, grid = images_of(data, trunk=False), images_of(data, trunk=True)
-    for images in (flat, grid):
-        pixels, labels = task_map(
-            "permuted_inputs", 0, 2, images.pixels, images.labels, num_classes=3
-        )
-        assert torch.equal(labels, images.labels)
-        again, _ = task_map("permuted_inputs", 0, 2, images.pixels, images.labels, 3)
-        other, _ = task_map("permuted_inputs", 0, 3, images.pixels, images.labels, 3)
-        assert torch.equal(pixels, again)
-        assert not torch.equal(pixels, other)
-        positions = pixels.flatten(1, 2) if pixels.dim() == 4 else pixels
-        original = images.pixels.flatten(1, 2) if pixels.dim() == 4 else images.pixels
-        assert torch.equal(positions.sort(1).values, original.sort(1).values)
-
-
-def test_random_labels_are_uniform_and_new_in_every_task():
-    labels = torch.zeros(6000, dtype=torch.int64)
-    pixels = torch.zeros(6000, 1)
-    _, first = task_map("random_labels", 0, 0, pixels, labels, num_classes=3)
-    _, second = task_map("random_labels", 0, 1, pixels, labels, num_classes=3)
-    counts = np.bincount(first, minlength=3)
-    assert abs(counts - 2000).max() < 5 * (6000 * 2 / 9) ** 0.5
-    assert 0.28 < float((first == second).double().mean()) < 0.39
-
-
-def test_a_task_keeps_its_images_and_its_label_map_over_epochs():
-    batches = task_batches(
-        images_of(dataset(), trunk=False), SEEDS, "random_labels",
-        num_images=10, steps=6, batch=5, num_classes=3,
-    )  # fmt: skip
-    labels_of: dict[bytes, set[int]] = {}
-    for step in range(6):
-        x, y = batches(step)
-        for image, label in zip(x[0], y[0], strict=True):
-            labels_of.setdefault(image.numpy().tobytes(), set()).add(int(label))
-    assert len(labels_of) == 10
-    assert all(len(labels) == 1 for labels in labels_of.values())
 
 
 def test_prepared_data_come_back_as_they_were_and_damage_is_told(tmp_path):

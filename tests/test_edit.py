@@ -61,14 +61,18 @@ def context_of(state: State, batch: Any, chosen: Rules) -> Context:
         seeds=SEEDS,
         optimizer=Optimizer("adam"),
         activation=engine_activation("relu"),
-        batch=batch,
+        batch_at=lambda step: batch,  # noqa: ARG005
         threshold=THRESHOLD,
     )
 
 
 def measured(state: State, context: Context, gates: Any = None) -> probe.Measurement:
     return probe.measure(
-        state, *context.batch, context.activation, gates, through_trunk=bool(state.weights.filters)
+        state,
+        *context.batch_at(0),
+        context.activation,
+        gates,
+        through_trunk=bool(state.weights.filters),
     )
 
 

@@ -16,6 +16,7 @@ STAGES = DVC["stages"]
 COMPUTING = ("prepare", "train", "extract", "retrain", "continual")
 ACROSS_EXPERIMENTS = {"study"}
 """Modules of ``stages`` that are no stage of one experiment."""
+STREAMS = "[permuted_inputs, random_labels, split_classes, slowly_changing_regression]"
 REPORT_FOLDER = ROOT / "src" / "plasticity" / "report"
 FILES_READ = {
     # what a stage reads of others' results
@@ -188,6 +189,10 @@ def project(folder, op):
         (r"^dataset: \w+", "dataset: digits"),
         (r"^scale: \w+", "scale: tiny"),
         (r"^  workers: \w+", "  workers: 1"),
+        (r"^  streams: .*", f"  streams: {STREAMS}"),
+        (r"^  learners: \[operator\]", "  learners: [operator, l2_init]"),
+        (r"^  tune_rates: \[\]", "  tune_rates: [0.001, 0.01]"),
+        (r"^  tune_seeds: 3", "  tune_seeds: 2"),
     ):
         text, count = re.subn(pattern, line, text, flags=re.MULTILINE)
         assert count == 1, pattern

@@ -128,7 +128,7 @@ def test_rewind_only_when_units_were_removed_or_at_every_event():
     backbone = recipe.architecture(params_of(), SETTING.dataset)
 
     def rewinds(**changes: object) -> list[bool]:
-        events = recipe.events(params_of(**changes), backbone, every=4, epoch=2, total=20)
+        events = recipe.events(params_of(**changes), backbone, recipe.Clock(4, 5, 2, 20))
         return [event.rewind for event in events]
 
     assert rewinds(op="prune") == [True, True, True, True, False]

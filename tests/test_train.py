@@ -36,6 +36,7 @@ from plasticity.config import Choice
 from plasticity.edit import Context, Rules, random_mask
 from plasticity.errors import Interrupted
 from plasticity.network import RELU, Architecture
+from plasticity.rules.regularizer import Pull
 from plasticity.schedule import Event
 from plasticity.state import State, gather
 from plasticity.train import Job, Learning, run
@@ -72,6 +73,7 @@ def job_of(
         seeds=SEEDS,
         architecture=architecture,
         initial=initial,
+        init="kaiming_relu",
         alive=tuple(
             random_mask(SEEDS, "mask", width, layer, count)
             for layer, (width, count) in enumerate(zip(architecture.units, start, strict=True))
@@ -82,7 +84,7 @@ def job_of(
         batches=lambda step: (pixels[:, step], labels[:, step]),
         activation_at=lambda step: RELU,  # noqa: ARG005
         activation=RELU,
-        learning=Learning(gate=NONE, trainability=NONE, utility=None),
+        learning=Learning(gate=NONE, trainability=NONE, utility=None, pull=Pull()),
         window=10,
         num_windows=STEPS // 10,
         events=events,
@@ -92,7 +94,7 @@ def job_of(
             seeds=SEEDS,
             optimizer=optimizer,
             activation=RELU,
-            batch=(pixels[:, 0], labels[:, 0]),
+            batch_at=lambda step: (pixels[:, 0], labels[:, 0]),  # noqa: ARG005
             threshold=0.05,
         ),
         through_trunk=bool(architecture.trunk),

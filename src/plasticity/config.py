@@ -7,6 +7,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -207,6 +208,7 @@ class Intervention(_Section):
     optimizer_state: Annotated[Choice, BeforeValidator(_rule_of(catalogue.OPTIMIZER_STATE))]
     trainability: Annotated[Choice, BeforeValidator(_rule_of(catalogue.TRAINABILITY))]
     activation: Annotated[Choice, BeforeValidator(_rule_of(catalogue.ACTIVATION))]
+    regularizer: Annotated[Choice, BeforeValidator(_rule_of(catalogue.REGULARIZER))]
 
 
 class Train(_Section):
@@ -245,15 +247,42 @@ class Retrain(_Section):
     epochs: Count
 
 
+def label(choice: Choice, table: Mapping[str, catalogue.Entry]) -> str:
+    """Return a rule's name with the options that are not its defaults, fit for a file's name."""
+    defaults = _defaults(table[choice.rule])
+    changed = [
+        f"{name}={value}" for name, value in choice.options.items() if value != defaults[name]
+    ]
+    return "-".join([choice.rule, *changed])
+
+
+def _different(streams: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    _unique(tuple(label(stream, catalogue.STREAMS) for stream in streams))
+    return streams
+
+
+def _every(value: Any) -> Any:
+    if value in ("task", "spread") or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(f"got {value!r}, expected 'task', 'spread' or an integer of at least 1")
+
+
 class Continual(_Section):
-    """The streams of tasks, and the clock on which structure changes inside them."""
+    """The streams of tasks, who learns in them, and when structure changes."""
 
     streams: Annotated[
-        tuple[Annotated[str, AfterValidator(_one_of(catalogue.STREAMS))], ...],
+        tuple[Annotated[Choice, BeforeValidator(_rule_of(catalogue.STREAMS))], ...],
         Field(strict=False),
+        AfterValidator(_different),
+    ]
+    learners: Annotated[
+        tuple[Annotated[str, AfterValidator(_one_of(catalogue.LEARNERS))], ...],
+        Field(strict=False, min_length=1),
         AfterValidator(_unique),
     ]
     seeds: Annotated[int, Field(ge=1, le=1000)]
+    widths: Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=8)]
+    trunk: Annotated[tuple[Count, ...], Field(strict=False, max_length=4)]
     images: Size
     tasks: Count
     steps: Count
@@ -261,8 +290,34 @@ class Continual(_Section):
     batch: Count
     optimizer: Literal["sgd", "adam"]
     lr: Annotated[float, Field(gt=0, le=100)]
-    edit_every: Count
-    """Optimizer steps between two events; the first is at step 0."""
+    edit_every: Annotated[int | str, PlainValidator(_every)]
+    """Optimizer steps between two events, the first at step 0; or at every task; or spread evenly
+    over the stream."""
+    edits: Size
+    """Events of a stream; ``all``: as many as fit."""
+    reset_head: bool
+    """Whether the classifier starts over at every event but the first."""
+    sweep: Annotated[tuple[Count, ...], Field(strict=False), AfterValidator(_unique)]
+    """Steps per task to be run in place of ``steps``, each for as many updates in all."""
+    tune_rates: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=100)], ...],
+        Field(strict=False),
+        AfterValidator(_unique),
+    ]
+    """Learning rates to choose from for every learner, before the seeds that are reported."""
+    tune_seeds: Annotated[int, Field(ge=1, le=1000)]
+
+    def every(self, steps: int, total: int) -> int:
+        """Return the steps between two events of a stream."""
+        if self.edit_every == "task":
+            return steps
+        if self.edit_every == "spread":
+            return max(1, total // (5 if self.edits == "all" else int(self.edits)))
+        return int(self.edit_every)
+
+    def num_edits(self, every: int, total: int) -> int:
+        """Return the events of a stream."""
+        return -(-total // every) if self.edits == "all" else int(self.edits)
 
 
 class Report(_Section):
@@ -294,6 +349,103 @@ class Params(_Section):
         if self.edit.continuity == "paper":
             return self.op == "prune"
         return self.edit.continuity == "rewind"
+
+
+@dataclass(frozen=True)
+class StreamRun:
+    """One learner in one stream."""
+
+    stream: Choice
+    learner: str
+    steps: int
+    """Optimizer steps per task."""
+    tasks: int
+    lr: float | None = None
+    """Learning rate that tuning chose; None is the parameter's."""
+    own: int | None = None
+    """Which of the values of its own parameter the learner has; None is its default."""
+
+    @property
+    def stream_name(self) -> str:
+        """Return the stream with its options, as tables name it."""
+        return label(self.stream, catalogue.STREAMS)
+
+    @property
+    def name(self) -> str:
+        """Return a name that no other run of the stage has."""
+        own = "" if self.own is None else f"-{self.own}"
+        return f"{self.stream_name}-{self.learner}-{self.steps}{own}"
+
+    def resolved(self, params: Params) -> Params:
+        """Return the parameters of this run: the learner's, on the stream's network."""
+        own = overlaid(params, learner_settings(self.learner) | self._tuned())
+        own = overlaid(own, {"edit.allocation": "neutral"})  # the others name three layers
+        settings = own.continual
+        kind: Literal["mlp", "convnet"] = "convnet" if settings.trunk else "mlp"
+        if self.stream.rule == "slowly_changing_regression":
+            settings, kind = settings.model_copy(update={"trunk": ()}), "mlp"
+        network = own.network.model_copy(
+            update={"kind": kind, "widths": settings.widths, "trunk": settings.trunk}
+        )
+        train = own.train.model_copy(
+            update={"optimizer": settings.optimizer, "lr": settings.lr, "momentum": 0.0,
+                    "weight_decay": 0.0}
+        )  # fmt: skip
+        return own.model_copy(update={"network": network, "train": train, "continual": settings})
+
+    def _tuned(self) -> dict[str, Any]:
+        chosen: dict[str, Any] = {} if self.lr is None else {"continual.lr": self.lr}
+        if self.own is not None:
+            learner = catalogue.LEARNERS[self.learner]
+            chosen[learner.own] = learner.values[self.own]
+        return chosen
+
+
+def stream_runs(params: Params) -> dict[str, StreamRun]:
+    """Return every run of the continual stage by its name."""
+    settings = params.continual
+    total = settings.tasks * settings.steps
+    lengths = settings.sweep or (settings.steps,)
+    runs = [
+        StreamRun(stream, learner, steps, max(1, total // steps))
+        for stream in settings.streams
+        for steps in lengths
+        for learner in settings.learners
+    ]
+    return {run.name: run for run in runs}
+
+
+def learner_settings(name: str) -> dict[str, Any]:
+    """Return what a learner sets; ``operator`` leaves the experiment as it is."""
+    own = catalogue.LEARNERS[name].settings
+    return dict(own) if name == "operator" else {**catalogue.PLAIN, **own}
+
+
+def overlaid(params: Params, settings: Mapping[str, Any]) -> Params:
+    """Return parameters with some changed, each by its dotted name, and checked by itself."""
+    changed: dict[str, Any] = {}
+    for section in {key.partition(".")[0] for key in settings}:
+        tree = _tree(getattr(params, section))
+        for key, value in settings.items():
+            top, _, rest = key.partition(".")
+            if top == section and not rest:
+                tree = value
+            elif top == section:
+                *path, last = rest.split(".")
+                place = tree
+                for part in path:
+                    place = place[part]
+                place[last] = value
+        kind = type(getattr(params, section))
+        changed[section] = kind.model_validate(tree) if issubclass(kind, _Section) else tree
+    return params.model_copy(update=changed)
+
+
+def _tree(value: Any) -> Any:
+    """Return a section as nested dictionaries; rules stay whole."""
+    if isinstance(value, _Section) and not isinstance(value, Choice):
+        return {name: _tree(getattr(value, name)) for name in type(value).model_fields}
+    return value
 
 
 def load(stage: str, path: Path = PARAMS) -> Params:
@@ -431,7 +583,6 @@ def _descend_model(location: tuple[str, ...]) -> list[str]:
 def _impossible_combinations(params: Params) -> list[str]:
     """Return what is wrong with values that are each allowed but make no sense together."""
     edit, network, train = params.edit, params.network, params.train
-    total_steps = params.continual.tasks * params.continual.steps
     rules: list[tuple[bool, str]] = [
         (
             network.kind == "mlp" and bool(network.trunk),
@@ -485,15 +636,72 @@ def _impossible_combinations(params: Params) -> list[str]:
             "shows; use none",
         ),
         *_impossible_rules(params),
+    ]
+    found = [message for wrong, message in rules if wrong]
+    return found or _impossible_streams(params)
+
+
+def _impossible_streams(params: Params) -> list[str]:
+    """Return what is wrong with the runs of the continual stage."""
+    settings = params.continual
+    total = settings.tasks * settings.steps
+    found = [
+        f"continual.sweep: {steps} steps per task are more than the stream's "
+        f"{settings.tasks} x {settings.steps}"
+        for steps in settings.sweep
+        if steps > total
+    ]
+    for run in stream_runs(params).values():
+        own = run.resolved(params)
+        length = run.tasks * run.steps
+        every = own.continual.every(run.steps, length)
+        edits = own.continual.num_edits(every, length)
+        if own.op != "single_event" and own.continual.edits != "all" and edits * every > length:
+            found.append(
+                f"continual.edit_every: {edits} events every {every} steps do not fit in "
+                f"{run.tasks} tasks of {run.steps} steps ({length})"
+            )
+        found += [
+            f"continual.learners: '{run.learner}' in {run.stream_name}: {message}"
+            for wrong, message in [*_impossible_rules(own), *_impossible_on(run, own)]
+            if wrong
+        ]
+    return found
+
+
+def _most_tasks(stream: Choice, classes: int) -> int | None:
+    """Return how many tasks a stream has, or None where there is always one more."""
+    match stream.rule:
+        case "class_pairs":
+            return classes * (classes - 1) // 2
+        case "five_plus_one":
+            return 2 * (classes // 6)
+        case "split_classes":
+            return classes // int(stream.options["classes"])
+    return None
+
+
+def _impossible_on(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with a stream on this data set."""
+    stream, classes = run.stream, catalogue.DATASETS[own.dataset].classes
+    limit = _most_tasks(stream, classes)
+    rules = own.intervention.optimizer_state.rule, own.intervention.selection.prune.rule
+    return [
         (
-            edit.cycles * params.continual.edit_every > total_steps
-            and bool(params.continual.streams),
-            f"continual.edit_every: {edit.cycles} events every {params.continual.edit_every} "
-            f"steps do not fit in {params.continual.tasks} tasks of {params.continual.steps} "
-            f"steps ({total_steps})",
+            limit is not None and run.tasks > limit,
+            f"{run.tasks} tasks, but {own.dataset} has {classes} classes, enough for {limit}; set "
+            "continual.tasks lower",
+        ),
+        (
+            stream.rule == "slowly_changing_regression"
+            and ("warm_probe" in rules or "hessian" in rules),
+            "warm_probe and hessian are defined for classes alone",
+        ),
+        (
+            bool(own.continual.trunk) and own.dataset == "digits",
+            "continual.trunk: a trunk needs images of at least 28 x 28; digits has 8 x 8",
         ),
     ]
-    return [message for wrong, message in rules if wrong]
 
 
 REMOVING = ("prune", "turnover", "grow_then_prune", "prune_then_grow")

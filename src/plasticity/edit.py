@@ -15,7 +15,7 @@ from torch import Tensor
 from plasticity import probe, rng
 from plasticity.config import Choice
 from plasticity.errors import CheckError, ConfigError
-from plasticity.network import Activation, Weights
+from plasticity.network import Activation, Loss, Weights, cross_entropy
 from plasticity.optim import Optimizer
 from plasticity.probe import Measurement
 from plasticity.rules import insertion, optimizer_state, selection
@@ -51,9 +51,10 @@ class Context:
     optimizer: Optimizer
     activation: Activation
     """As in evaluation."""
-    batch: tuple[Tensor, Tensor]
-    """Of the probe."""
+    batch_at: Callable[[int], tuple[Tensor, Tensor]]
+    """Of the probe at a step; in a stream the task decides what it shows."""
     threshold: float
+    loss_of: Loss = cross_entropy
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def apply_event(
     ConfigError
         When an insertion rule cannot make what it is asked for, with the reason.
     """
-    views = _Views(state, measurement, context)
+    views = _Views(state, measurement, context, event.step)
     removed, born = [], []
     for layer, units in enumerate(state.units):
         index = stream_index(layer, len(state.weights.filters))
@@ -120,9 +121,11 @@ def apply_event(
     if any(bool(coming.any()) for coming in born):
         rule = context.rules.optimizer_state
         births = optimizer_state.Births(
-            record.born, activity, context.optimizer, _gradients_of(context)
+            record.born, activity, context.optimizer, _gradients_of(context, event.step)
         )
         after = optimizer_state.TABLE[rule.rule](after, births, rule.options)
+    if event.new_head:
+        after = _with_new_head(after, context.initial)
     if event.rewind:
         after = _rewound(after, context.initial)
     return after, record
@@ -131,8 +134,9 @@ def apply_event(
 class _Views:
     """The layer views of one state, made when a rule needs them."""
 
-    def __init__(self, state: State, measurement: Measurement, context: Context) -> None:
+    def __init__(self, state: State, measurement: Measurement, context: Context, step: int) -> None:
         self._state, self._measurement, self._context = state, measurement, context
+        self._step = step
         self._gradients: tuple[Weights, Weights] | None = None
         self._curvature: Weights | None = None
 
@@ -179,7 +183,7 @@ class _Views:
         if self._curvature is None:
             self._curvature = probe.weighted_curvature(
                 self._state,
-                *self._context.batch,
+                *self._context.batch_at(self._step),
                 self._context.activation,
                 int(rule.options["probes"]),
                 self._context.seeds,
@@ -335,8 +339,27 @@ def _aged(units: Units, alive: Tensor, born: Tensor, event: int) -> Units:
     )
 
 
-def _gradients_of(context: Context) -> Callable[[State, int], list[Weights]]:
-    return lambda state, count: probe.gradients(state, *context.batch, context.activation, count)
+def _gradients_of(context: Context, step: int) -> Callable[[State, int], list[Weights]]:
+    batch = context.batch_at(step)
+    return lambda state, count: probe.gradients(state, *batch, context.activation, count)
+
+
+def _with_new_head(state: State, initial: Weights) -> State:
+    """Return the state with its initial classifier, which has no moments; its count goes on."""
+
+    def last_of(weights: Weights, start: Weights) -> Weights:
+        return replace(
+            weights,
+            incoming=(*weights.incoming[:-1], start.incoming[-1].clone()),
+            bias=(*weights.bias[:-1], start.bias[-1].clone()),
+        )
+
+    zero = initial.map(torch.zeros_like)
+    return replace(
+        state,
+        weights=last_of(state.weights, initial),
+        moments=tuple(last_of(moment, zero) for moment in state.moments),
+    )
 
 
 def _rewound(state: State, initial: Weights) -> State:

@@ -13,10 +13,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -26,14 +26,17 @@ import filelock
 import torch
 
 from plasticity import RESULTS_VERSION, checkpoint, files, recipe, subnetwork, train
+from plasticity.catalogue import LEARNERS
 from plasticity.command import leave_with_parent
-from plasticity.config import STAGE_PARAMS, Params
+from plasticity.config import STAGE_PARAMS, Params, StreamRun
 from plasticity.data import Dataset, load_prepared, prepared_sum
 from plasticity.errors import DeviceError, Interrupted
 from plasticity.progress import Display
 
 GROUP_SIZE = {"mlp": 5, "convnet": 1}
 """Seeds computed together on a CPU. A trunk loops over seeds anyway."""
+TUNING_SEED = 1000
+"""The first seed of tuning; ``continual.seeds`` are at most as many, so no seed is both."""
 LOCK_SECONDS = 60
 KEEP_DAYS = 14
 
@@ -45,11 +48,21 @@ class Item:
     stage: str
     variant: str
     seeds: tuple[int, ...]
+    run: StreamRun | None = None
+    """In a stream: who learns in which."""
+    lrs: tuple[float, ...] = ()
+    """In a stream: the learning rate of each seed."""
 
     @property
     def name(self) -> str:
         """Return the name of its folder."""
         return f"{self.variant}-seeds-{self.seeds[0]}-{self.seeds[-1]}"
+
+    @property
+    def key(self) -> list[Any]:
+        """Return what tells it from any other work of the stage."""
+        own = None if self.run is None else self.run.own
+        return [self.name, list(self.seeds), list(self.lrs), own]
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,42 @@ def items(params: Params, stage: str, variants: Sequence[str], num_seeds: int) -
     size = num_seeds if on_gpu else GROUP_SIZE[params.network.kind]
     groups = [tuple(range(num_seeds))[start : start + size] for start in range(0, num_seeds, size)]
     return [Item(stage, variant, group) for variant in variants for group in groups]
+
+
+def stream_items(params: Params, runs: Iterable[StreamRun]) -> list[Item]:
+    """Return the jobs of some runs in streams, for every group of the reported seeds."""
+    found = list(runs)
+    names = [run.name for run in found]
+    by_name = dict(zip(names, found, strict=True))
+    return [
+        replace(item, run=one, lrs=(one.lr or params.continual.lr,) * len(item.seeds))
+        for item in items(params, "continual", names, params.continual.seeds)
+        for one in [by_name[item.variant]]
+    ]
+
+
+def tuning_items(params: Params, runs: Iterable[StreamRun]) -> list[Item]:
+    """Return the jobs that try every rate, and every value of a learner's own parameter.
+
+    Rates lie on the seed axis. The seeds are no reported ones: they start at ``TUNING_SEED``.
+    """
+    settings = params.continual
+    pairs = [
+        (TUNING_SEED + seed, rate)
+        for rate in settings.tune_rates
+        for seed in range(settings.tune_seeds)
+    ]
+    seeds, lrs = (tuple(part) for part in zip(*pairs, strict=True))
+    return [
+        Item("continual", f"tune-{one.name}", seeds, one, lrs)
+        for run in runs
+        for one in _with_own(run)
+    ]
+
+
+def _with_own(run: StreamRun) -> list[StreamRun]:
+    count = len(LEARNERS[run.learner].values)
+    return [replace(run, own=index) for index in range(count)] or [run]
 
 
 def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome], dict[str, Any]]:
@@ -164,7 +213,8 @@ def _run_item(
             params, setting, item.seeds, item.variant, subnetwork.kept_masks(kept)
         )
     else:
-        job = recipe.continual_job(params, setting, item.seeds, item.variant)
+        assert item.run is not None
+        job = recipe.continual_job(params, setting, item.seeds, item.run, item.lrs)
     try:
         train.run(job, folder / item.name, lambda news: report(news | {"item": item.name}), stop)
     except torch.OutOfMemoryError as error:
@@ -226,7 +276,7 @@ def _key(params: Params, stage: str, device: str, work: Sequence[Item]) -> str:
     inputs = {
         "stage": stage,
         "params": sections,
-        "items": [item.name for item in work],
+        "items": [item.key for item in work],
         "code": _code_sum(),
         "data": prepared_sum(files.PREPARED),
         "subnetworks": _subnetwork_sums(work) if stage == "retrain" else None,

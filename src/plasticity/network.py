@@ -176,6 +176,18 @@ class Trace:
     """(S, B, C)."""
 
 
+def initial_bounds(architecture: Architecture, rule: str) -> list[float]:
+    """Return the bound of the uniform initial distribution of each tensor of ``Weights``.
+
+    ``torch_default``: 1 / sqrt(fan_in). ``kaiming_relu``: sqrt(6 / fan_in). Biases have
+    1 / sqrt(fan_in) in both, as torch.nn.Linear has them.
+    """
+    gain = {"torch_default": 1.0, "kaiming_relu": 6.0**0.5}[rule]
+    trunk = [(9 * inputs) ** -0.5 for inputs, _ in architecture.channels]
+    linear = [inputs**-0.5 for inputs, _ in architecture.linears]
+    return [b * by for part in (trunk, linear) for by in (gain, 1.0) for b in part]
+
+
 def initial_weights(
     architecture: Architecture,
     seeds: Sequence[int],
@@ -193,22 +205,23 @@ def initial_weights(
     seeds
         One network for each.
     rule
-        ``torch_default``: U(+-1 / sqrt(fan_in)). ``kaiming_relu``: weights U(+-sqrt(6 / fan_in)).
-        Biases are U(+-1 / sqrt(fan_in)) in both, as torch.nn.Linear has them.
+        Of ``initial_bounds``.
     purpose
         Stream of ``plasticity.rng``.
     dtype
         Of the result; draws are made in float64.
     """
-    gain = {"torch_default": 1.0, "kaiming_relu": 6.0**0.5}[rule]
+    bounds = initial_bounds(architecture, rule)
+    depth, linears = len(architecture.trunk), len(architecture.linears)
 
     def layer(index: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         weight, bias = [], []
-        bound = prod(shape[1:]) ** -0.5
+        place = index if index < depth else depth + index
+        bound, bias_bound = bounds[place], bounds[place + (depth if index < depth else linears)]
         for seed in seeds:
             draw = rng.stream(seed, purpose, index)
-            weight.append(draw.uniform(-bound * gain, bound * gain, shape))
-            bias.append(draw.uniform(-bound, bound, shape[0]))
+            weight.append(draw.uniform(-bound, bound, shape))
+            bias.append(draw.uniform(-bias_bound, bias_bound, shape[0]))
         return (
             torch.from_numpy(np.stack(weight)).to(dtype),
             torch.from_numpy(np.stack(bias)).to(dtype),
@@ -442,3 +455,13 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     grad = log_p.exp_()
     grad.scatter_add_(-1, index, torch.full_like(loss, -1).unsqueeze(-1))
     return loss, grad.div_(labels.shape[1])
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of each example (S, B), (output - target)^2, and dL/doutputs (S, B, 1)."""
+    miss = outputs - targets[..., None]
+    return miss.square().squeeze(-1), miss.mul_(2 / targets.shape[1])
+
+
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Outputs and labels -> the loss of each example and the gradient of its mean."""

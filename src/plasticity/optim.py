@@ -1,7 +1,8 @@
 """SGD with momentum and Adam on a working copy, in place.
 
-Every update runs on one seed's slice at a time: the same bits whatever the other seeds do, a
-learning rate of its own for each seed, and a diverged seed that simply is not visited.
+A seed's update has the same bits whatever the other seeds do: Adam visits one seed's slice at a
+time and leaves out diverged ones, plain SGD takes all seeds at once, a diverged one with a gradient
+of 0.
 """
 
 from collections.abc import Sequence
@@ -70,6 +71,9 @@ def step_(
     gains
         Factors on the gradients or updates; None where everybody learns alike.
     """
+    if optimizer.rule == "sgd" and optimizer.momentum == 0 and gains is None:
+        _plain_sgd_(copy, optimizer, lr)
+        return
     for seed, rate in enumerate(lr):
         if copy.diverged[seed] >= 0:
             continue
@@ -107,6 +111,23 @@ def _factors(copy: WorkingCopy, gains: Gains, seed: int) -> list[Tensor]:
 
 def _by_row(values: Sequence[Tensor], rows: Axis, part: Tensor, seed: int) -> Tensor:
     return along_rows(values[rows.layer][seed], rows, part)
+
+
+def _plain_sgd_(copy: WorkingCopy, optimizer: Optimizer, lr: Sequence[float]) -> None:
+    """Step all seeds at once: a stream of single examples spends its time on calls, not on sums."""
+    still = [seed for seed, step in enumerate(copy.diverged) if step >= 0]
+    copy.taken = [taken + (seed not in still) for seed, taken in enumerate(copy.taken)]
+    same = all(rate == lr[0] for rate in lr)
+    for weight, grad in zip(copy.weights.tensors(), copy.grads.tensors(), strict=True):
+        if optimizer.weight_decay:
+            grad.add_(weight, alpha=optimizer.weight_decay)
+        for seed in still:
+            grad[seed].zero_()
+        if same:
+            weight.add_(grad, alpha=-lr[0])
+        else:
+            rates = weight.new_tensor(lr).view(-1, *(1,) * (weight.dim() - 1))
+            weight.addcmul_(grad, rates, value=-1)
 
 
 def _sgd_(

@@ -16,6 +16,7 @@ from plasticity import rng
 from plasticity.network import (
     Activation,
     Flow,
+    Loss,
     Map,
     Trace,
     Weights,
@@ -65,7 +66,7 @@ def strengths(alive: Sequence[Tensor], gates: Sequence[Tensor] | None) -> tuple[
     return tuple(mask * gate for mask, gate in zip(alive, gates, strict=True))
 
 
-def measure(
+def measure(  # noqa: PLR0913 (a pass over the network, its parts all explicit)
     state: State,
     x: Tensor,
     labels: Tensor,
@@ -73,6 +74,7 @@ def measure(
     gates: Sequence[Tensor] | None = None,
     *,
     through_trunk: bool = False,
+    loss_of: Loss = cross_entropy,
 ) -> Measurement:
     """Return what all slots of a state do on a batch.
 
@@ -88,12 +90,14 @@ def measure(
         (S, H) strengths for each layer of units; None is 1 everywhere.
     through_trunk
         Whether channels of the trunk are measured too.
+    loss_of
+        The loss; without classes nothing counts as correct.
     """
     weights = state.weights
     dtype = weights.bias[0].dtype
     scale = tuple(part.to(dtype) for part in strengths(state.alive, gates))
     trace = forward(weights, x, activation, scale)
-    loss, grad_logits = cross_entropy(trace.logits, labels)
+    loss, grad_logits = loss_of(trace.logits, labels)
     grad_logits.mul_(labels.shape[1])  # of each image's own loss
     flow = backward(
         weights, trace, grad_logits, None, activation, scale, through_trunk=through_trunk

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plasticity import catalogue, optim, schedule
-from plasticity.config import REMOVING, Continual, Params, Train
+from plasticity import catalogue, optim, schedule, streams
+from plasticity.config import REMOVING, Params, StreamRun, Train
 from plasticity.data import (
     Batch,
     Dataset,
@@ -16,14 +16,21 @@ from plasticity.data import (
     epoch_batches,
     padded,
     resident,
-    task_batches,
 )
 from plasticity.edit import Context, Rules, even_mask, random_mask, stream_index
-from plasticity.network import Activation, Architecture, Weights, initial_weights
+from plasticity.network import (
+    Activation,
+    Architecture,
+    Weights,
+    initial_weights,
+    squared_error,
+)
+from plasticity.regression import BITS, RegressionStream
 from plasticity.rng import stream as rng_stream
-from plasticity.rules import activation
+from plasticity.rules import activation, regularizer
 from plasticity.schedule import Event
-from plasticity.train import Evaluation, Job, Learning
+from plasticity.tasks import TaskStream
+from plasticity.train import Evaluation, Job, Learning, Watch
 
 Masks = tuple[Tensor, ...]
 Counts = tuple[int, ...]
@@ -133,9 +140,21 @@ def random_masks(
     )
 
 
-def events(
-    params: Params, backbone: Architecture, every: int, epoch: int, total: int
-) -> tuple[Event, ...]:
+@dataclass(frozen=True)
+class Clock:
+    """When events happen, in steps."""
+
+    every: int
+    """Steps between two events; the first is at step 0."""
+    edits: int
+    """How many there are."""
+    epoch: int
+    """Steps of an epoch, or of a task, for ``edit.at_epoch``."""
+    total: int
+    """Steps of the run, for what happens at every step."""
+
+
+def events(params: Params, backbone: Architecture, clock: Clock) -> tuple[Event, ...]:
     """Return the edit events.
 
     Every operator but ``single_event`` has one every ``every`` steps from step 0, so that all are
@@ -145,19 +164,15 @@ def events(
     ----------
     params, backbone
         Of the experiment.
-    every
-        Steps of a cycle.
-    epoch
-        Steps of an epoch (or of a task), for ``edit.at_epoch``.
-    total
-        Steps of the run, for what happens at every step.
+    clock
+        Of its run.
     """
-    points, cycles = waypoints(params, backbone), params.edit.cycles
+    points, cycles = waypoints(params, backbone), clock.edits
     if params.op == "single_event":
         add = tuple(b - a for a, b in zip(*points, strict=True))
-        return (Event(0, params.edit.at_epoch * epoch, add, (0,) * len(add), rewind=False),)
+        return (Event(0, params.edit.at_epoch * clock.epoch, add, (0,) * len(add), rewind=False),)
     if params.op == "turnover":
-        return _turnover(params, points[0], every, total)
+        return _turnover(params, points[0], clock)
     first = cycles if len(points) == 2 else -(-cycles // 2)
     moved = _moves(params, points[0], points[1], first)
     if len(points) == 3:
@@ -167,7 +182,7 @@ def events(
         add, remove = (tuple(max(0, sign * c) for c in change) for sign in (1, -1))
         rewind = params.rewinds and (params.edit.rewind_when == "every_event" or any(change))
         wakes = params.op == "late_reveal"
-        result.append(Event(index, index * every, add, remove, rewind, wakes=wakes))
+        result.append(Event(index, index * clock.every, add, remove, rewind, wakes=wakes))
     return tuple(result)
 
 
@@ -184,15 +199,15 @@ def _moves(params: Params, start: Counts, end: Counts, cycles: int) -> list[Coun
     return list(zip(*per_layer, strict=True))
 
 
-def _turnover(params: Params, widths: Counts, every: int, total: int) -> tuple[Event, ...]:
+def _turnover(params: Params, widths: Counts, clock: Clock) -> tuple[Event, ...]:
     """Return events that replace units; at step 0, where nobody is trained, none do."""
-    rule, cycles = params.edit.turnover, params.edit.cycles
+    rule = params.edit.turnover
     edited = (params.edit.layers == "all",) * len(params.network.trunk)
     edited = (*edited, *(True for _ in params.network.widths))
     none = (0,) * len(widths)
     result = []
-    for index in range(cycles):
-        event = Event(index, index * every, none, none, rewind=False, same_slots=True)
+    for index in range(clock.edits):
+        event = Event(index, index * clock.every, none, none, rewind=False, same_slots=True)
         if rule.rule == "fraction" and index > 0:
             share = float(rule.options["share"])
             counts = tuple(
@@ -207,7 +222,7 @@ def _turnover(params: Params, widths: Counts, every: int, total: int) -> tuple[E
     if rule.rule == "continual_backprop":
         rate = float(rule.options["rate"])
         clocks = [
-            schedule.replacements(width * part, rate, params.edit.maturity, total)
+            schedule.replacements(width * part, rate, params.edit.maturity, clock.total)
             for width, part in zip(widths, edited, strict=True)
         ]
         return _on_clocks(result, clocks)
@@ -235,6 +250,7 @@ def train_job(params: Params, setting: Setting, seeds: tuple[int, ...]) -> Job:
         seeds=seeds,
         architecture=backbone,
         initial=initial,
+        init=params.network.init,
         alive=_to(starting_masks(params, backbone, seeds), setting),
         asleep=_asleep_on(params, backbone, setting, seeds),
         optimizer=_optimizer(params.train),
@@ -245,9 +261,12 @@ def train_job(params: Params, setting: Setting, seeds: tuple[int, ...]) -> Job:
         events=events(
             params,
             backbone,
-            every=per_epoch * (params.train.epochs // params.edit.cycles),
-            epoch=per_epoch,
-            total=per_epoch * params.train.epochs,
+            Clock(
+                every=per_epoch * (params.train.epochs // params.edit.cycles),
+                edits=params.edit.cycles,
+                epoch=per_epoch,
+                total=per_epoch * params.train.epochs,
+            ),
         ),
         context=_context(params, setting, seeds, initial, _optimizer(params.train)),
         evaluation=_evaluation(params, setting, params.train.epochs),
@@ -290,6 +309,7 @@ def retrain_job(
         seeds=seeds,
         architecture=backbone,
         initial=initial,
+        init=params.network.init,
         alive=_to(kept, setting),
         asleep=None,
         optimizer=_optimizer(params.train),
@@ -305,45 +325,105 @@ def retrain_job(
     )
 
 
-def continual_job(params: Params, setting: Setting, seeds: tuple[int, ...], stream: str) -> Job:
-    """Return the run of one stream, the operator editing on the stream's own clock."""
-    backbone = architecture(params, setting.dataset)
-    settings: Continual = params.continual
-    images = _resident(params, setting, setting.dataset.train_images, setting.dataset.train_labels)
-    num_images = len(images) if settings.images == "all" else min(settings.images, len(images))
+def continual_job(
+    params: Params, setting: Setting, seeds: tuple[int, ...], run: StreamRun, lrs: Sequence[float]
+) -> Job:
+    """Return the run of one learner in one stream.
+
+    Parameters
+    ----------
+    params, setting, seeds
+        Of the experiment; a replicate may be there more than once, with other rates.
+    run
+        Which learner, in which stream, with how many steps per task.
+    lrs
+        One learning rate for each of ``seeds``.
+    """
+    params = run.resolved(params)
+    settings = params.continual
+    backbone = _stream_architecture(params, setting.dataset, run)
     initial = _weights(params, backbone, setting, seeds, "init")
-    optimizer = optim.Optimizer(settings.optimizer)
+    total = run.steps * run.tasks
+    every = settings.every(run.steps, total)
+    health, probed = params.measure.enabled, params.measure.probe_images
+    stream: TaskStream | RegressionStream
+    if run.stream.rule == "slowly_changing_regression":
+        stream = RegressionStream(seeds, run.steps, settings.batch, setting.dtype)
+        watch = Watch(lambda _: True, None, health, graded=False)
+    else:
+        stream = _task_stream(params, setting, seeds, run)
+        watch = Watch(stream.scored, _tests(params, setting, stream, run), health)
+    optimizer = _optimizer(params.train)
+    context = _context(
+        params, setting, seeds, initial, optimizer, lambda step: stream.probe_at(step, probed)
+    )
+    if run.stream.rule == "slowly_changing_regression":
+        context = replace(context, loss_of=squared_error)
+    planned = events(
+        params,
+        backbone,
+        Clock(
+            every=every,
+            edits=settings.num_edits(every, total),
+            epoch=run.steps,
+            total=total,
+        ),
+    )
     return Job(
         seeds=seeds,
         architecture=backbone,
         initial=initial,
+        init=params.network.init,
         alive=_to(starting_masks(params, backbone, seeds), setting),
         asleep=_asleep_on(params, backbone, setting, seeds),
         optimizer=optimizer,
-        lr=lambda window: settings.lr,  # noqa: ARG005 (a constant rate)
-        batches=task_batches(
-            images,
-            seeds,
-            stream,
-            num_images,
-            settings.steps,
-            settings.batch,
-            backbone.classes,
+        lr=lambda window: 1.0,  # noqa: ARG005 (rates are the seeds' own and do not change)
+        rates=tuple(lrs),
+        batches=stream.batch_at,
+        window=run.steps,
+        num_windows=run.tasks,
+        events=tuple(
+            replace(event, new_head=settings.reset_head and event.step > 0) for event in planned
         ),
-        window=settings.steps,
-        num_windows=settings.tasks,
-        events=events(
-            params,
-            backbone,
-            every=settings.edit_every,
-            epoch=settings.steps,
-            total=settings.steps * settings.tasks,
-        ),
-        context=_context(params, setting, seeds, initial, optimizer),
+        context=context,
         evaluation=None,
         probing=False,
+        watch=watch,
         **_shared(params, backbone, setting, seeds, "stream_slope"),
     )
+
+
+def _stream_architecture(params: Params, dataset: Dataset, run: StreamRun) -> Architecture:
+    backbone = architecture(params, dataset)
+    classes = streams.num_outputs(run.stream.rule, len(dataset.classes))
+    if run.stream.rule == "slowly_changing_regression":
+        return replace(backbone, image=(1, BITS, 1), trunk=(), classes=classes)
+    return replace(backbone, classes=classes)
+
+
+def _task_stream(
+    params: Params, setting: Setting, seeds: tuple[int, ...], run: StreamRun
+) -> TaskStream:
+    settings, dataset = params.continual, setting.dataset
+    images = _training_images(params, setting)
+    height, width = dataset.train_images.shape[2:]
+    flat = params.network.kind == "mlp"
+    source = streams.Source(
+        labels=dataset.train_labels.numpy(),
+        positions=height * width * (dataset.train_images.shape[1] if flat else 1),
+        num_classes=len(dataset.classes),
+        num_images=None if settings.images == "all" else settings.images,
+    )
+    return TaskStream(images, source, seeds, run.stream, run.steps, settings.batch)
+
+
+def _tests(
+    params: Params, setting: Setting, stream: TaskStream, run: StreamRun
+) -> tuple[Images, Tensor] | None:
+    if run.stream.rule != "split_classes":
+        return None
+    images = _resident(params, setting, setting.dataset.test_images, setting.dataset.test_labels)
+    return images, stream.test_groups(images.labels, run.tasks)
 
 
 def _weights(
@@ -404,10 +484,11 @@ def _shared(
 
     keeps = params.op in REMOVING and chosen.selection.prune.rule == "contribution"
     utility = chosen.selection.prune if keeps else None
+    pull = regularizer.TABLE[chosen.regularizer.rule](chosen.regularizer.options)
     return {
         "activation_at": at,
         "activation": fixed,
-        "learning": Learning(chosen.gate, chosen.trainability, utility),
+        "learning": Learning(chosen.gate, chosen.trainability, utility, pull),
         "through_trunk": params.edit.layers == "all",
     }
 
@@ -418,15 +499,20 @@ def _context(
     seeds: tuple[int, ...],
     initial: Weights,
     optimizer: optim.Optimizer,
+    batch_at: Callable[[int], Batch] | None = None,
 ) -> Context:
+    """Return what events need; the probe is fixed unless a stream has one for every task."""
     chosen = params.intervention.activation
+    if batch_at is None:
+        fixed = _probe_batch(params, setting, seeds)
+        batch_at = lambda step: fixed  # noqa: E731, ARG005
     return Context(
         rules=_rules(params),
         initial=initial,
         seeds=seeds,
         optimizer=optimizer,
         activation=activation.TABLE[chosen.rule](chosen.options),
-        batch=_probe_batch(params, setting, seeds),
+        batch_at=batch_at,
         threshold=params.measure.activation_threshold,
     )
 

@@ -18,6 +18,9 @@ from plasticity.state import State, Units
 from plasticity.stats import t_interval
 from plasticity.tables import Row, write_table
 
+NOT_OF_EPOCHS = {"window", "full", "early_acc", "scored", "parts"}
+"""What a window has that the table of epochs has not, or has by another name."""
+
 
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
@@ -27,7 +30,8 @@ def _windows(outcome: Outcome, seed: int) -> list[dict[str, Any]]:
     return [row for row in outcome.final.progress["windows"] if row["seed"] == seed]
 
 
-def _status(outcome: Outcome, row: int) -> dict[str, Any]:
+def status_of(outcome: Outcome, row: int) -> dict[str, Any]:
+    """Return whether a replicate diverged, and at which step, as tables say it."""
     step = int(outcome.final.state.diverged[row])
     return {
         "status": "ok" if step < 0 else "diverged",
@@ -96,7 +100,7 @@ def write_train(params: Params, dataset: Dataset, outcomes: Sequence[Outcome]) -
             seeds.append(
                 {
                     "seed": seed,
-                    **_status(outcome, row),
+                    **status_of(outcome, row),
                     "cycle_acc": acc,
                     "cycle_taa": taa,
                     "epoch_taa": epoch_taa,
@@ -107,7 +111,7 @@ def write_train(params: Params, dataset: Dataset, outcomes: Sequence[Outcome]) -
             )
             history += [
                 {
-                    **{k: v for k, v in w.items() if k not in {"window", "full", "early_acc"}},
+                    **{k: v for k, v in w.items() if k not in NOT_OF_EPOCHS},
                     "epoch": w["window"] + 1,
                     "cycle": w["window"] // cycle_epochs,
                     "cycle_end": w["full"],
@@ -252,7 +256,7 @@ def write_retrain(
                 {
                     "variant": variant,
                     "seed": seed,
-                    **_status(outcome, row),
+                    **status_of(outcome, row),
                     "ticket_acc": acc,
                     "ticket_taa": taa,
                     "epoch_taa": epoch_taa,
@@ -285,46 +289,3 @@ def write_retrain(
     write_table("retrain", "seeds", seeds)
     write_table("retrain", "history", history)
     files.write_json(files.metrics_path("retrain"), metrics)
-
-
-def write_continual(params: Params, outcomes: Sequence[Outcome]) -> None:
-    """Write what the continual stage found."""
-    seeds: list[Row] = []
-    tasks: list[Row] = []
-    for outcome in outcomes:
-        stream = outcome.item.variant
-        for row, seed in enumerate(outcome.item.seeds):
-            windows = _windows(outcome, seed)
-            online = [w["online_acc"] for w in windows]
-            seeds.append(
-                {
-                    "stream": stream,
-                    "seed": seed,
-                    **_status(outcome, row),
-                    "taoa": _mean(online),
-                    "early_acc": _mean([w["early_acc"] for w in windows]),
-                    "first_task": online[0],
-                    "last_task": online[-1],
-                    "units": windows[-1]["units"],
-                    "flops": windows[-1]["flops"],
-                }
-            )
-            columns = ("step", "online_acc", "early_acc", "loss", "units", "alive_units", "flops")
-            tasks += [
-                {"stream": stream, "seed": seed, "task": w["window"], **{k: w[k] for k in columns}}
-                for w in windows
-            ]
-    metrics: dict[str, Any] = {}
-    if params.continual.streams:
-        first = [row for row in seeds if row["stream"] == params.continual.streams[0]]
-        overall_status(params, first, f"continual {params.continual.streams[0]}")
-        whole = [float(row["taoa"] or 0) for row in first if row["status"] == "ok"]
-        interval = t_interval(whole)
-        half = interval.half_width
-        metrics["stream"] = {
-            "taoa": round(interval.mean, 2),
-            "taoa_ci": None if half is None else round(half, 2),
-        }
-    write_table("continual", "seeds", seeds)
-    write_table("continual", "tasks", tasks)
-    files.write_json(files.metrics_path("continual"), metrics)

@@ -25,6 +25,8 @@ PURPOSES = {
     "curvature": 14,
     "ticket_slope": 15,
     "stream_slope": 16,
+    "replay": 17,
+    "perturb": 18,
 }
 """Never renumber: a purpose's number is part of every result."""
 

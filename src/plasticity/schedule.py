@@ -25,6 +25,8 @@ class Event:
     newborns take their places."""
     measured: bool = True
     """Whether its newborns are followed by probes."""
+    new_head: bool = False
+    """Whether the classifier starts over too, without a rewind of anything else."""
 
 
 def unit_targets(

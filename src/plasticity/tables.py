@@ -163,20 +163,37 @@ SCHEMAS: dict[tuple[str, str], dict[str, type]] = {
     },
     ("continual", "seeds"): {
         "stream": str,
+        "learner": str,
+        "task_steps": int,  # optimizer steps of a task
         "seed": int,
         "status": str,
         "diverged_step": int,
-        "taoa": float,  # mean online accuracy over all mini-batches
+        "lr": float,
+        "own": str,  # value that tuning chose for the learner's own parameter
+        "tasks": int,
+        "taoa": float,  # mean online accuracy over all mini-batches of scored tasks
         "early_acc": float,  # the same over the first tenth of each task
         "first_task": float,
         "last_task": float,
+        "slope": float,  # points per task over the second half of the stream
+        "plasticity_loss": float,  # first tasks less last tasks, in points
+        "steps_50": float,  # steps to half of a task's last accuracy, mean over tasks
+        "steps_90": float,
+        "loss": float,
+        "final_acc": float,  # test accuracy over all classes met; class-incremental streams only
+        "forgetting": float,
+        "backward_transfer": float,
+        "forward_transfer": float,
         "units": str,
         "flops": float,
     },
-    ("continual", "tasks"): {
+    ("continual", "tasks"): {  # of more than 100 tasks, means over 100 groups of neighbours
         "stream": str,
+        "learner": str,
+        "task_steps": int,
         "seed": int,
-        "task": int,  # from 0
+        "task": int,  # from 0; the last of its group
+        "tasks": int,  # of the group; those that are not scored are left out
         "step": int,  # optimizer steps finished
         "online_acc": float,  # before each update, mean over the task
         "early_acc": float,
@@ -185,14 +202,60 @@ SCHEMAS: dict[tuple[str, str], dict[str, type]] = {
         "alive_units": int,
         "flops": float,
     },
+    ("continual", "profiles"): {  # within tasks: mean over seeds and over a group of tasks
+        "stream": str,
+        "learner": str,
+        "task_steps": int,
+        "task": int,  # the last of its group
+        "part": int,  # of the task, from 0
+        "step": int,  # of the task, at the end of the part
+        "acc": float,
+        "seeds": int,
+    },
+    ("continual", "health"): {  # at the end of at most 50 evenly spaced tasks
+        "stream": str,
+        "learner": str,
+        "task_steps": int,
+        "seed": int,
+        "task": int,
+        "layer": str,
+        "units": int,
+        "dead": float,
+        "dormant_025": float,
+        "effective_rank": float,
+        "weight_norm": float,
+    },
+    ("continual", "matrix"): {  # class-incremental streams only
+        "stream": str,
+        "learner": str,
+        "task_steps": int,
+        "seed": int,
+        "after": int,  # tasks finished; 0 is the untrained network
+        "task": int,
+        "acc": float,  # on the task's test images, all classes of the stream to choose from
+    },
+    ("continual", "tuning"): {
+        "stream": str,
+        "learner": str,
+        "task_steps": int,
+        "own": str,
+        "lr": float,
+        "seed": int,
+        "score": float,  # mean online accuracy, or the loss with its sign turned
+        "chosen": int,
+    },
 }
 
 KEYS = (
     "stream",
     "variant",
+    "learner",
+    "task_steps",
     "seed",
+    "after",
     "epoch",
     "task",
+    "part",
     "event",
     "step",
     "age",

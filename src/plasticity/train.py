@@ -12,18 +12,35 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from plasticity import checkpoint, cohorts, measures, optim, probe
+from plasticity import checkpoint, cohorts, measures, optim, probe, rng
 from plasticity.config import Choice
 from plasticity.data import Batch, Images
 from plasticity.edit import Context, Record, apply_event
 from plasticity.errors import Interrupted
-from plasticity.network import Activation, Architecture, Weights, backward, cross_entropy, forward
+from plasticity.network import (
+    Activation,
+    Architecture,
+    Weights,
+    backward,
+    forward,
+    initial_bounds,
+)
 from plasticity.rules import gate, trainability
+from plasticity.rules.regularizer import Pull
 from plasticity.schedule import Event
-from plasticity.state import FOUNDER, State, WorkingCopy, gather, new_state, scatter
+from plasticity.state import (
+    FOUNDER,
+    State,
+    WorkingCopy,
+    gather,
+    new_state,
+    scatter,
+    take_units,
+)
 from plasticity.tables import Row
 from plasticity.units import slots_of
 
@@ -33,6 +50,10 @@ PROBE_AGES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20
 """Optimizer steps after an event at which units are measured, besides the end of the cycle."""
 CHECKPOINT_SECONDS = 30.0
 EVALUATION_BATCH = 500
+BINS = 20
+"""Parts of a task whose online accuracies are kept apart."""
+GROUPS = 50
+"""Groups of neighbouring tasks in a stream's profile, and probes of its health."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +74,22 @@ class Learning:
     trainability: Choice
     utility: Choice | None
     """The prune rule whose running utility has to be kept, or None."""
+    pull: Pull
+    """Of the regularizer."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is recorded of a stream, window by window."""
+
+    scored: Callable[[int], bool]
+    """Whether a window's accuracy counts."""
+    tests: tuple[Images, Tensor] | None
+    """Test images, and (S, N) the task that each belongs to, -1 for none."""
+    health: bool
+    """Whether dormancy, ranks and norms are measured; a trained weight never depends on it."""
+    graded: bool = True
+    """Whether an answer is right or wrong; a regression has a loss alone."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +100,15 @@ class Job:
     architecture: Architecture
     initial: Weights
     """At step 0, full capacity; what a rewind goes back to."""
+    init: str
+    """The rule that drew it."""
     alive: tuple[Tensor, ...]
     """(S, H) for each layer of units, at step 0."""
     asleep: tuple[Tensor, ...] | None
     """(S, H): alive units that do not learn until an event wakes them, or None."""
     optimizer: optim.Optimizer
     lr: Callable[[int], float]
-    """Of a window."""
+    """Of a window; times ``rates``."""
     batches: Callable[[int], Batch]
     """Of a step."""
     activation_at: Callable[[int], Activation]
@@ -82,12 +121,16 @@ class Job:
     num_windows: int
     events: tuple[Event, ...]
     context: Context
-    """What events need."""
+    """What events need, the loss among it."""
     through_trunk: bool
     """Whether channels of the trunk are edited, and so measured."""
     evaluation: Evaluation | None
     probing: bool
     """Whether units are measured; a trained weight never depends on it."""
+    rates: tuple[float, ...] | None = None
+    """A factor of each seed's learning rate, or None for 1: grids of rates train side by side."""
+    watch: Watch | None = None
+    """In a stream; there no event is recorded by itself, as there may be one at every step."""
 
     def counted(self, widths: Sequence[int]) -> list[int]:
         """Return the units of the layers that can be edited."""
@@ -108,6 +151,12 @@ class Progress:
     """Sums over the window so far, per seed; likewise the next two."""
     online: list[float] = field(default_factory=list)
     early: list[float] = field(default_factory=list)
+    bins: list[list[float]] = field(default_factory=list)
+    """Right answers of each part of the window so far, [part][seed]; empty outside streams."""
+    profile: list[list[list[float]]] = field(default_factory=list)
+    """Online accuracy summed over the windows of a group, [group][part][seed]."""
+    matrix: list[Row] = field(default_factory=list)
+    """Test accuracy of each task after each task."""
     flops: float = 0.0
     active_unit_steps: float = 0.0
 
@@ -121,6 +170,14 @@ class Run:
     state: State
     copy: WorkingCopy
     progress: Progress
+    _start: tuple[WorkingCopy, Weights] | None = None
+    """What ``start_weights`` gathered, and for which copy."""
+
+    def start_weights(self) -> Weights:
+        """Return the initial weights of the working copy's units."""
+        if self._start is None or self._start[0] is not self.copy:
+            self._start = self.copy, take_units(self.job.initial, self.copy.slots)
+        return self._start[1]
 
     def settle(self) -> None:
         """Bring the truth up to date with the working copy."""
@@ -147,8 +204,11 @@ class Run:
 
     def gates(self) -> tuple[Tensor, ...] | None:
         """Return (S, K) strengths of the working copy's units, or None where all are 1."""
-        rule, born = self.job.learning.gate, self.last_birth()
-        if rule.rule == "none" or born is None or self.step - born >= float(rule.options["steps"]):
+        rule = self.job.learning.gate
+        if rule.rule == "none":
+            return None
+        born = self.last_birth()
+        if born is None or self.step - born >= float(rule.options["steps"]):
             return None
         aged = map(lambda units, age: replace(units, age=age), self.copy.units, self.ages())
         return gate.strengths(tuple(aged), rule.rule, rule.options)
@@ -226,19 +286,34 @@ def start(job: Job, found: checkpoint.Checkpoint | None) -> Run:
         state = replace(state, units=tuple(replace(u, asleep=mask) for u, mask in pairs))
     zeros = [0.0] * len(job.seeds)
     progress = Progress(loss=zeros[:], online=zeros[:], early=zeros[:])
+    if job.watch is not None:
+        bins = min(BINS, job.window)
+        progress.bins = [zeros[:] for _ in range(bins)]
+        groups = min(GROUPS, job.num_windows)
+        progress.profile = [[zeros[:] for _ in range(bins)] for _ in range(groups)]
     for units, name in zip(state.units, job.architecture.layer_names, strict=True):
         learning = units.alive & ~units.asleep
         progress.units += _unit_log(job.seeds, FOUNDER, 0, name, "founder", learning)
-    return Run(job, 0, state, gather(state), progress)
+    current = Run(job, 0, state, gather(state), progress)
+    if job.watch is not None and job.watch.tests is not None:
+        progress.matrix += _test_tasks(current, *job.watch.tests, finished=0)
+    return current
 
 
 def _checkpoint(current: Run) -> checkpoint.Checkpoint:
     return checkpoint.Checkpoint(current.step, current.state, vars(current.progress))
 
 
-def _measure(job: Job, state: State, gates: Sequence[Tensor] | None) -> probe.Measurement:
+def _measure(
+    job: Job, state: State, gates: Sequence[Tensor] | None, step: int
+) -> probe.Measurement:
     return probe.measure(
-        state, *job.context.batch, job.activation, gates, through_trunk=job.through_trunk
+        state,
+        *job.context.batch_at(step),
+        job.activation,
+        gates,
+        through_trunk=job.through_trunk,
+        loss_of=job.context.loss_of,
     )
 
 
@@ -258,10 +333,11 @@ def _edit(current: Run, event: Event) -> None:
     job, progress = current.job, current.progress
     state = scatter(current.state, current.copy)
     gates = _full_gates(current)
-    measurement = _measure(job, state, gates)
+    measurement = _measure(job, state, gates, event.step)
     after, record = apply_event(state, event, measurement, job.context)
     current.state, current.copy = after, gather(after)
-    _log_edit(current, event, record, state)
+    if job.watch is None:
+        _log_edit(current, event, record, state)
     if not (job.probing and event.measured):
         return
     where: dict[str, int | str] = {"event": event.index, "cycle": event.index, "step": event.step}
@@ -358,10 +434,31 @@ def advance(current: Run) -> None:
     x, labels = job.batches(current.step)
     activation, scale = job.activation_at(current.step), _scale(current)
     trace = forward(copy.weights, x, activation, scale)
-    loss, grad_logits = cross_entropy(trace.logits, labels)
+    loss, grad_logits = job.context.loss_of(trace.logits, labels)
     correct = trace.logits.argmax(-1) == labels
     losses, rights = torch.stack([loss.double().mean(1), correct.double().mean(1)]).tolist()
     backward(copy.weights, trace, grad_logits, copy.grads, activation, scale)
+    _tally(current, losses, rights)
+    pull = job.learning.pull
+    if pull.to_zero or pull.to_initial:
+        _pull_(current, pull)
+    rate = job.lr(current.step // job.window)
+    rates = [rate * factor for factor in job.rates or [1.0] * len(job.seeds)]
+    optim.step_(copy, job.optimizer, rates, _gains(current, rate))
+    if pull.shrink or pull.noise:
+        _perturb_(current, pull)
+    if job.learning.utility is not None:
+        _keep_utility_(current, trace.hidden, job.learning.utility)
+    widths = current.widths()
+    progress.flops += _flops(job.architecture, tuple(widths)) * labels.shape[1]
+    progress.active_unit_steps += sum(job.counted(widths))
+    current.step += 1
+
+
+def _tally(current: Run, losses: Sequence[float], rights: Sequence[float]) -> None:
+    """Add a step to the sums of its window; a seed whose loss is not finite is marked."""
+    job, copy, progress = current.job, current.copy, current.progress
+    within = current.step % job.window
     for row, value in enumerate(losses):
         if not math.isfinite(value) and copy.diverged[row] < 0:
             copy.diverged[row] = current.step
@@ -369,16 +466,42 @@ def advance(current: Run) -> None:
             continue
         progress.loss[row] += value
         progress.online[row] += rights[row]
-        if current.step % job.window < math.ceil(EARLY_PART * job.window):
+        if within < math.ceil(EARLY_PART * job.window):
             progress.early[row] += rights[row]
-    rate = job.lr(current.step // job.window)
-    optim.step_(copy, job.optimizer, [rate] * len(job.seeds), _gains(current, rate))
-    if job.learning.utility is not None:
-        _keep_utility_(current, trace.hidden, job.learning.utility)
-    widths = current.widths()
-    progress.flops += _flops(job.architecture, tuple(widths)) * labels.shape[1]
-    progress.active_unit_steps += sum(job.counted(widths))
-    current.step += 1
+        if progress.bins:
+            progress.bins[within * len(progress.bins) // job.window][row] += rights[row]
+
+
+def _pull_(current: Run, pull: Pull) -> None:
+    """Add the regularizer's part of the gradient."""
+    triples = zip(
+        current.copy.grads.tensors(),
+        current.copy.weights.tensors(),
+        current.start_weights().tensors(),
+        strict=True,
+    )
+    for grad, weight, start in triples:
+        if pull.to_zero:
+            grad.add_(weight, alpha=pull.to_zero)
+        if pull.to_initial:
+            grad.add_(weight - start, alpha=pull.to_initial)
+
+
+def _perturb_(current: Run, pull: Pull) -> None:
+    """Shrink the weights and add a draw from their initial distribution, seed by seed."""
+    job, copy = current.job, current.copy
+    bounds = initial_bounds(job.architecture, job.init)
+    for row, seed in enumerate(job.seeds):
+        if copy.diverged[row] >= 0:
+            continue
+        draw = rng.stream(seed, "perturb", current.step)
+        for weight, bound in zip(copy.weights.tensors(), bounds, strict=True):
+            part = weight[row]
+            noise = draw.random(tuple(part.shape), dtype=np.float32)
+            part.mul_(1 - pull.shrink)
+            part.add_(
+                torch.from_numpy(noise).to(part.device).mul_(2).sub_(1), alpha=pull.noise * bound
+            )
 
 
 @cache
@@ -401,9 +524,10 @@ def _gains(current: Run, rate: float) -> optim.Gains | None:
         asleep = tuple(units.asleep for units in copy.units)
         awake = tuple((~mask).to(copy.weights.bias[0].dtype) for mask in asleep)
         return optim.Gains("update", asleep, awake, awake)
-    rule, born = job.learning.trainability, current.last_birth()
+    rule = job.learning.trainability
     if rule.rule == "none":
         return None
+    born = current.last_birth()
     learners = trainability.Learners(
         inserted=tuple(units.cohort != FOUNDER for units in copy.units),
         age=current.ages(),
@@ -480,7 +604,7 @@ def _probe(
 ) -> probe.Measurement:
     job, progress = current.job, current.progress
     gates = _full_gates(current)
-    measurement = _measure(job, current.state, gates)
+    measurement = _measure(job, current.state, gates, current.step)
     step: dict[str, int | str] = {"event": event, "step": current.step}
     names = job.architecture.layer_names
     progress.cohorts += cohorts.rows(
@@ -511,6 +635,8 @@ def _close_window(current: Run) -> None:
         full = finished in job.evaluation.full_at
         accuracy, tested = _evaluate(current, job.evaluation, full=full)
     early = math.ceil(EARLY_PART * job.window)
+    scored = True if job.watch is None else _watch_window(current, job.watch, finished)
+    graded = job.watch is None or job.watch.graded
     for row, seed in enumerate(job.seeds):
         whole = current.copy.diverged[row] < 0
         progress.windows.append(
@@ -520,8 +646,10 @@ def _close_window(current: Run) -> None:
                 "step": current.step,
                 "lr": job.lr(finished - 1),
                 "loss": progress.loss[row] / job.window if whole else None,
-                "online_acc": 100 * progress.online[row] / job.window,
-                "early_acc": 100 * progress.early[row] / early,
+                "online_acc": 100 * progress.online[row] / job.window if graded else None,
+                "early_acc": 100 * progress.early[row] / early if graded else None,
+                "scored": int(scored),
+                "parts": _parts(progress.bins, row, job.window),
                 "acc": accuracy[row],
                 "test_images": tested,
                 "full": int(full),
@@ -533,22 +661,81 @@ def _close_window(current: Run) -> None:
         )
     zeros = [0.0] * len(job.seeds)
     progress.loss, progress.online, progress.early = zeros[:], zeros[:], zeros[:]
+    progress.bins = [zeros[:] for _ in progress.bins]
+
+
+def _parts(bins: Sequence[Sequence[float]], row: int, window: int) -> list[int]:
+    """Return after how many steps of a window a seed first got half, and 0.9, of its end.
+
+    The end is the mean over the last part; -1 where a part is never that good. Empty outside
+    streams. As fine as ``BINS`` parts.
+    """
+    if not bins:
+        return []
+    edges = [math.ceil(part * window / len(bins)) for part in range(len(bins) + 1)]
+    means = [part[row] / (edges[place + 1] - edges[place]) for place, part in enumerate(bins)]
+    return [
+        next((edges[at + 1] for at, mean in enumerate(means) if mean >= share * means[-1]), -1)
+        for share in (0.5, 0.9)
+    ]
+
+
+def _watch_window(current: Run, watch: Watch, finished: int) -> bool:
+    """Record what belongs to a stream at the end of a window; return whether it is scored."""
+    job, progress = current.job, current.progress
+    window = finished - 1
+    scored = watch.scored(window)
+    groups = min(GROUPS, job.num_windows)
+    group = progress.profile[window * groups // job.num_windows]
+    edges = [math.ceil(part * job.window / len(group)) for part in range(len(group) + 1)]
+    if scored:
+        for place, part in enumerate(progress.bins):
+            for row, value in enumerate(part):
+                group[place][row] += 100 * value / (edges[place + 1] - edges[place])
+    if watch.health and finished * groups // job.num_windows > window * groups // job.num_windows:
+        current.settle()
+        measured = _measure(job, current.state, _full_gates(current), current.step - 1)
+        where: dict[str, int | str] = {"event": window, "step": current.step}
+        progress.health += cohorts.health_rows(
+            current.state, measured, job.seeds, job.architecture.layer_names, where
+        )
+    if watch.tests is not None:
+        progress.matrix += _test_tasks(current, *watch.tests, finished)
+    return scored
+
+
+def _test_tasks(current: Run, images: Images, groups: Tensor, finished: int) -> list[Row]:
+    """Return the test accuracy of every task after ``finished`` of them."""
+    right = _right(current, images, torch.arange(len(images)))
+    rows: list[Row] = []
+    for row, seed in enumerate(current.job.seeds):
+        for task in range(int(groups[row].max()) + 1):
+            mine = groups[row] == task
+            accuracy = 100 * float(right[row, mine].double().mean())
+            rows.append({"seed": seed, "after": finished, "task": task, "acc": accuracy})
+    return rows
 
 
 def _evaluate(
     current: Run, evaluation: Evaluation, *, full: bool
 ) -> tuple[list[float | None], int]:
     """Return the test accuracy of each seed in percent, and on how many images."""
-    weights, images = current.copy.weights, evaluation.images
-    activation, scale = current.job.activation, _scale(current)
+    images = evaluation.images
     index = torch.arange(len(images)) if full else evaluation.subset
+    correct = _right(current, images, index).sum(1)
+    return [100 * value / len(index) for value in correct.tolist()], len(index)
+
+
+def _right(current: Run, images: Images, index: Tensor) -> Tensor:
+    """Return (S, N) bool: which of some images each seed gets right."""
+    weights, activation, scale = current.copy.weights, current.job.activation, _scale(current)
     seeds = weights.bias[0].shape[0]
-    correct = torch.zeros(seeds, dtype=torch.int64, device=images.pixels.device)
+    right = []
     for part in torch.split(index.to(images.pixels.device), EVALUATION_BATCH):
         x = images.standardise(images.pixels.index_select(0, part))
         trace = forward(weights, x.expand(seeds, *x.shape), activation, scale)
-        correct += (trace.logits.argmax(-1) == images.labels[part]).sum(1)
-    return [100 * value / len(index) for value in correct.tolist()], len(index)
+        right.append(trace.logits.argmax(-1) == images.labels[part])
+    return torch.cat(right, 1)
 
 
 def _summary(current: Run) -> dict[str, Any]:
@@ -558,7 +745,10 @@ def _summary(current: Run) -> dict[str, Any]:
         "seeds": list(current.job.seeds),
         "step": current.step,
         "steps": current.job.window * current.job.num_windows,
-        "acc": [row["online_acc"] if row["acc"] is None else row["acc"] for row in rows],
+        "acc": [
+            next((row[key] for key in ("acc", "online_acc") if row[key] is not None), 0.0)
+            for row in rows
+        ],
         "units": rows[0]["units"],
         "diverged": {
             seed: at

@@ -171,9 +171,10 @@ def lead(summary: Summary, params: Params) -> tuple[str, str, str]:
     train, seeds = params.train, "1 seed" if summary.total == 1 else f"{summary.total} seeds"
     kind = "multilayer perceptron" if params.network.kind == "mlp" else "convolutional network"
     rate = f"{train.optimizer.upper() if train.optimizer == 'sgd' else 'Adam'} at {train.lr:g}"
+    data = DATASETS[params.dataset].label
     done = (
         f"{seeds} of a {kind} with up to {summary.capacity} hidden units trained on "
-        f"{DATASETS[params.dataset]} for {train.epochs} epochs with {rate}; {_structure(summary)}."
+        f"{data} for {train.epochs} epochs with {rate}; {_structure(summary)}."
     )
     reached = (
         f"It ended at {_percent(summary.acc)} test accuracy, against {_percent(summary.taa)} on "

@@ -30,6 +30,8 @@ class Results:
     subnetworks: pd.DataFrame
     streams: pd.DataFrame
     tasks: pd.DataFrame
+    profiles: pd.DataFrame
+    stream_health: pd.DataFrame
     metrics: dict[str, dict[str, Any]]
     timing: dict[str, dict[str, Any]]
     """Stages whose times are known; a fresh clone has none."""
@@ -71,6 +73,8 @@ def read(root: Path = Path()) -> Results:
         subnetworks=read_table("extract", "seeds", root),
         streams=read_table("continual", "seeds", root),
         tasks=read_table("continual", "tasks", root),
+        profiles=read_table("continual", "profiles", root),
+        stream_health=read_table("continual", "health", root),
         metrics={stage: read_json(root / metrics_path(stage)) for stage in STAGES},
         timing={
             stage: read_json(root / timing_path(stage))

@@ -1,4 +1,4 @@
-"""The figures of what came out: events one by one, three measures, controls, streams, cost."""
+"""The figures of what came out: events one by one, three measures, controls, cost."""
 
 import altair as alt
 import pandas as pd
@@ -256,75 +256,6 @@ def retraining(results: Results, summary: Summary) -> Figure:
         "train/seeds.csv, retrain/seeds.csv",
         table,
         charts.spec(alt.vconcat(*parts, spacing=30), "Accuracy of retrained networks"),
-    )
-
-
-def streams(results: Results, summary: Summary) -> Figure:
-    """Return online accuracy per task over a strip of alive units, one panel per stream."""
-    color = f"@{summary.op}"
-    capacity = sum(results.capacity.values())
-    tables, panels = [], []
-    for name, rows in results.tasks.groupby("stream", sort=True):
-        status = results.streams[results.streams["stream"] == name].set_index("seed")["status"]
-        ok = rows[rows["seed"].map(status) == "ok"].assign(task=lambda frame: frame["task"] + 1)
-        kept = numbers.thinned(ok["task"].tolist())
-        ok = ok[ok["task"].isin(kept)]
-        if ok.empty:
-            continue
-        mean = numbers.over_seeds(ok, ["task"], "online_acc").assign(stream=name)
-        alive = ok.groupby("task")["alive_units"].mean() * 100 / capacity
-        mean = mean.assign(alive=alive.reindex(mean["task"]).astype(float).to_numpy())
-        tables.append(mean)
-        thin = ok[ok["seed"].isin(sorted(ok["seed"].unique())[: theme.SEEDS_DRAWN])]
-        scale = alt.Scale(domain=[0.4, max(kept) + 0.6], nice=False)
-        x = alt.X("task:Q", scale=scale, axis=alt.Axis(title=None, tickMinStep=1))
-        accuracy = charts.linear(mean["low"], mean["high"], thin["online_acc"])
-        y = alt.Y("mean:Q", scale=accuracy, title="online accuracy (%)")
-        base = alt.Chart(charts.data(mean)).encode(x=x)
-        upper = alt.layer(
-            base.mark_area(opacity=theme.BAND, color=color).encode(
-                y=alt.Y("low:Q", scale=accuracy), y2="high:Q"
-            ),
-            alt.Chart(charts.data(thin[["seed", "task", "online_acc"]]))
-            .mark_line(strokeWidth=theme.SEED_LINE, opacity=0.5, color=f"{color}-text")
-            .encode(x=x, y=alt.Y("online_acc:Q", scale=accuracy), detail="seed:N"),
-            base.mark_line(
-                strokeWidth=2.2, color=color, strokeDash=list(theme.DASHES[summary.op])
-            ).encode(y=y),
-            base.mark_point(size=28, filled=True, opacity=1, color=color).encode(
-                y=y,
-                tooltip=[
-                    "task:Q",
-                    *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("mean", "low", "high")),
-                    "n:Q",
-                ],
-            ),
-        ).properties(width=PANEL, height=220, title=str(name).replace("_", " "))
-        lower = (
-            base.mark_bar(opacity=0.3, color=color, size=max(1, PANEL * 0.6 // len(mean)))
-            .encode(
-                x=alt.X("task:Q", scale=scale, title="task", axis=alt.Axis(tickMinStep=1)),
-                y=alt.Y(
-                    "alive:Q",
-                    scale=alt.Scale(domain=[0, 100]),
-                    axis=alt.Axis(values=[0, 100], title="alive units (% of capacity)"),
-                ),
-                tooltip=["task:Q", alt.Tooltip("alive:Q", format=".1f")],
-            )
-            .properties(width=PANEL, height=40)
-        )
-        panels.append(alt.vconcat(upper, lower, spacing=26).resolve_scale(x="shared"))
-    table = pd.concat(tables, ignore_index=True)
-    return Figure(
-        "streams",
-        findings.streams(results.streams),
-        "Online accuracy (%): each batch before it is learned from, mean over a task; the axes "
-        "do not start at zero and differ between streams",
-        f"Bold is the mean over seeds, thin lines are single seeds. {charts.band_text(table)}; "
-        f"{_n(table)}.",
-        "continual/tasks.csv",
-        table[["stream", "task", "mean", "low", "high", "n", "alive"]],
-        charts.spec(alt.hconcat(*panels, spacing=40), "Online accuracy by task"),
     )
 
 

@@ -97,7 +97,7 @@ def render(results: Results, summary: Summary, body: tuple[Section, ...], anchor
     return environment.get_template("page.html.j2").render(
         summary=summary,
         params=params,
-        dataset=DATASETS[params.dataset],
+        dataset=DATASETS[params.dataset].label,
         heading=findings.title(summary),
         lead=findings.lead(summary, params),
         note=NOTES.get(params.scale),

@@ -43,6 +43,11 @@ def points(interval: Interval | None) -> str:
     return MISSING if interval is None else theme.points(interval)
 
 
+def plain(interval: Interval | None) -> str:
+    """Return a mean without a unit, with its interval, or a dash."""
+    return MISSING if interval is None else theme.plain(interval)
+
+
 def ratio(interval: Interval | None) -> str:
     """Return a geometric mean with its interval, or a dash."""
     return MISSING if interval is None else findings.ratio(interval)

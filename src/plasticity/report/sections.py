@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from plasticity.catalogue import RETRAIN_VARIANTS, STREAMS
+from plasticity.catalogue import RETRAIN_VARIANTS
 from plasticity.report import (
     accounts,
     ages,
@@ -19,6 +19,7 @@ from plasticity.report import (
     outcomes,
     parts,
     shocks,
+    streams,
     theme,
     wordings,
 )
@@ -47,7 +48,7 @@ def every(results: Results, summary: Summary) -> tuple[Section, ...]:
         *((_survivors(summary),) if survivors else ()),
         _measures(results, summary),
         _retraining(results, summary),
-        _streams(results, summary),
+        streams.section(results, summary),
         condition.section(results, summary),
         accounts.cost(results, summary),
         accounts.seeds(results, summary),
@@ -238,44 +239,5 @@ def _retraining(results: Results, summary: Summary) -> Section:
         findings.control(summary),
         tuple(text),
         (outcomes.retraining(results, summary),),
-        (table,),
-    )
-
-
-def _streams(results: Results, summary: Summary) -> Section:
-    question = "What if the task keeps changing?"
-    if numbers.finished(results.streams).empty:
-        reason = (
-            "No stream was run: continual.streams is empty."
-            if results.streams.empty
-            else "Every seed of every stream diverged, so there is nothing to show."
-        )
-        return Section("streams", "Continual streams", question, reason)
-    rows = []
-    for name, part in results.streams.groupby("stream", sort=True):
-        ok = numbers.finished(part)
-        rows.append(
-            (
-                f"{str(name).replace('_', ' ')}: {STREAMS[str(name)]}",
-                *(
-                    parts.percent(numbers.interval(ok[column]))
-                    for column in ("taoa", "early_acc", "first_task", "last_task")
-                ),
-                f"{len(ok)} of {len(part)}",
-            )
-        )
-    table = Table(
-        "Total average online accuracy (TAOA), its part over the first tenth of each task, and the "
-        "first and last task. [95 % t-interval]",
-        ("stream", "TAOA", "early", "first task", "last task", "seeds finished"),
-        tuple(rows),
-    )
-    return Section(
-        "streams",
-        "Continual streams",
-        question,
-        findings.streams(results.streams),
-        ("No task boundary is told to the network, and structure changes on a clock of its own.",),
-        (outcomes.streams(results, summary),),
         (table,),
     )

@@ -13,6 +13,7 @@ TABLES: Mapping[str, Mapping[str, catalogue.Entry]] = {
     "optimizer_state": catalogue.OPTIMIZER_STATE,
     "trainability": catalogue.TRAINABILITY,
     "activation": catalogue.ACTIVATION,
+    "regularizer": catalogue.REGULARIZER,
 }
 """Families of rules; the first entry of each is the default."""
 EDITS = {

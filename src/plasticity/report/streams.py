@@ -1,0 +1,428 @@
+"""Streams of tasks: who goes on learning, how fast within a task, and what becomes of the units."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from plasticity.catalogue import LEARNERS, STREAMS
+from plasticity.report import charts, findings, numbers, parts, theme
+from plasticity.report.charts import Figure
+from plasticity.report.findings import Summary
+from plasticity.report.inputs import Results
+from plasticity.report.numbers import verdict
+from plasticity.report.parts import Section, Table
+
+QUESTION = "What if the task keeps changing?"
+PANEL = 344
+MOST_LINES = 8
+HEALTH = {
+    "dormant_025": "dormant units (% of alive ones)",
+    "effective_rank": "effective rank",
+    "weight_norm": "norm of a unit's incoming weights",
+}
+HUES = {
+    "grow": "grow",
+    "grow_rewind": "grow",
+    "grow_two_speed": "grow",
+    "grow_gradmax": "grow",
+    "grow_random_smooth_leaky": "grow",
+    "growing": "grow",
+    "prune_warm": "prune",
+    "prune_rewind": "prune",
+    "continual_backprop": "turnover",
+    "redo": "turnover",
+    "static": "static",
+    "backprop": "dense",
+    "dense_rewind": "dense",
+}
+"""The operator whose hue a learner has; all others are grey, and every line bears its name."""
+DASHED = {
+    "grow_rewind": (6, 3),
+    "grow_two_speed": (2, 2),
+    "grow_gradmax": (9, 2, 2, 2),
+    "grow_random_smooth_leaky": (4, 1),
+    "growing": (1, 3),
+    "prune_rewind": (6, 3),
+    "redo": (6, 3),
+    "dense_rewind": (6, 3),
+    "l2": (6, 3),
+    "l2_init": (2, 2),
+    "leaky": (9, 2),
+    "full_reset": (1, 3),
+    "head_reset": (4, 1),
+}
+
+
+def section(results: Results, summary: Summary) -> Section:
+    """Return what happened in the streams, or why there is nothing to show."""
+    if numbers.finished(results.streams).empty:
+        reason = (
+            "No stream was run: continual.streams is empty."
+            if results.streams.empty
+            else "Every seed of every stream diverged, so there is nothing to show."
+        )
+        return Section("streams", "Continual streams", QUESTION, reason)
+    rows = numbers.finished(results.streams)
+    figures = [trajectories(results, summary)]
+    if len(results.stream_health):
+        figures.append(plasticity(results, summary))
+    if len(results.profiles):
+        figures.append(within_tasks(results, summary))
+    if rows["task_steps"].nunique() > 1:
+        figures.append(integration(rows, summary))
+    return Section(
+        "streams",
+        "Continual streams",
+        QUESTION,
+        findings.streams(_first(rows)),
+        (
+            "Unless a learner's name says so, no task boundary is told to the network, and "
+            "structure changes on a clock of its own.",
+        ),
+        tuple(figures),
+        tuple(_tables(results)),
+    )
+
+
+def label(learner: str, summary: Summary) -> str:
+    """Return a learner as readers know it."""
+    return summary.op.replace("_", " ") if learner == "operator" else learner.replace("_", " ")
+
+
+def title_of(stream: str) -> str:
+    """Return a stream's name in words."""
+    return stream.replace("_", " ").replace("-", ", ")
+
+
+def _first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return each stream's first learner, at its first number of steps per task."""
+    order = list(LEARNERS)
+    kept = []
+    for _, part in rows.groupby("stream", sort=True):
+        first = min(part["learner"], key=order.index)
+        steps = int(part["task_steps"].min())
+        kept.append(part[(part["learner"] == first) & (part["task_steps"] == steps)])
+    result: pd.DataFrame = pd.concat(kept)
+    return result
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return at most ``MOST_LINES`` learners of a frame, at the first number of steps per task."""
+    order = [name for name in LEARNERS if name in set(frame["learner"])][:MOST_LINES]
+    first = frame.groupby("stream")["task_steps"].transform("min")
+    shown: pd.DataFrame = frame[frame["learner"].isin(order) & (frame["task_steps"] == first)]
+    return shown
+
+
+def _whole(frame: pd.DataFrame, streams: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of replicates that did not diverge."""
+    keys = ["stream", "learner", "task_steps", "seed"]
+    whole: pd.DataFrame = frame.merge(numbers.finished(streams)[keys], on=keys)
+    return whole
+
+
+def _measure(rows: pd.DataFrame) -> tuple[str, str]:
+    """Return what a stream is measured by: its online accuracy, or its loss."""
+    if rows["online_acc"].notna().any():
+        return "online_acc", "online accuracy (%)"
+    return "loss", "squared error"
+
+
+def _color(learner: str, summary: Summary, end: str = "") -> str:
+    hue = summary.op if learner == "operator" else HUES.get(learner)
+    return "@muted" if hue is None else f"@{hue}{end}"
+
+
+def _scales(learners: Iterable[str], summary: Summary) -> tuple[alt.Color, alt.StrokeDash]:
+    names = list(dict.fromkeys(learners))
+    dashes = [list(_dash(name, summary)) for name in names]
+    colors = [_color(name, summary) for name in names]
+    return (
+        alt.Color("learner:N", scale=alt.Scale(domain=names, range=colors), legend=None),
+        alt.StrokeDash("learner:N", scale=alt.Scale(domain=names, range=dashes), legend=None),
+    )
+
+
+def _dash(learner: str, summary: Summary) -> tuple[int, ...]:
+    if learner == "operator":
+        return theme.DASHES[summary.op]
+    return DASHED.get(learner, (1, 0))
+
+
+def _named(mean: pd.DataFrame, x: str, scale: alt.Scale, height: int, summary: Summary) -> Any:
+    """Return every line's name at its end, moved apart where they would overlap."""
+    last = mean.sort_values(x).groupby("learner", sort=False).tail(1)
+    low, high = scale["domain"]
+    gap = charts.LABEL_GAP * (high - low) / height
+    place = numbers.spread(last["mean"].tolist(), gap)
+    frame = last.assign(
+        place=place,
+        name=[label(str(learner), summary) for learner in last["learner"]],
+        ink=[_color(str(learner), summary, "-text") for learner in last["learner"]],
+    )
+    layers = [
+        charts.haloed(
+            alt.Chart(charts.data(frame[frame["ink"] == ink])).encode(
+                x=alt.X(f"{x}:Q"), y=alt.Y("place:Q", scale=scale), text="name:N"
+            ),
+            str(ink),
+            6,
+            0,
+            "left",
+        )
+        for ink in dict.fromkeys(frame["ink"])
+    ]
+    return alt.layer(*layers)
+
+
+def _panel(mean: pd.DataFrame, x: alt.X, title: str | None, summary: Summary, height: int) -> Any:
+    """Return lines with bands, one for each learner, named at their ends."""
+    color, dash = _scales(mean["learner"], summary)
+    scale = charts.linear(mean["mean"], mean["low"], mean["high"])
+    base = alt.Chart(charts.data(mean)).encode(x=x, color=color)
+    field = str(x.shorthand).partition(":")[0]
+    tips = [
+        alt.Tooltip("learner:N"),
+        alt.Tooltip(f"{field}:Q"),
+        *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("mean", "low", "high")),
+        alt.Tooltip("n:Q"),
+    ]
+    return alt.layer(
+        base.mark_area(opacity=theme.BAND).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
+        base.mark_line(strokeWidth=2).encode(
+            y=alt.Y("mean:Q", scale=scale, title=title), strokeDash=dash, tooltip=tips
+        ),
+        _named(mean, field, scale, height, summary),
+    )
+
+
+def trajectories(results: Results, summary: Summary) -> Figure:
+    """Return online accuracy by task over alive units, a panel for each stream."""
+    rows = _shown(_whole(results.tasks, results.streams))
+    tables, panels = [], []
+    for name, part in rows.groupby("stream", sort=True):
+        kept = numbers.thinned(part["task"].tolist())
+        part = part[part["task"].isin(kept)].assign(task=lambda frame: frame["task"] + 1)
+        value, title = _measure(part)
+        mean = numbers.over_seeds(part, ["learner", "task"], value)
+        alive = numbers.over_seeds(part, ["learner", "task"], "alive_units")
+        tables.append(mean.assign(stream=name, alive=alive["mean"]))
+        scale = alt.Scale(domain=[0.4, max(kept) + 1.6], nice=False)
+        x = alt.X("task:Q", scale=scale, axis=alt.Axis(title=None, tickMinStep=1))
+        upper = _panel(mean, x, title, summary, 220).properties(
+            width=PANEL, height=220, title=title_of(str(name))
+        )
+        color, dash = _scales(mean["learner"], summary)
+        lower = (
+            alt.Chart(charts.data(alive))
+            .mark_line(interpolate="step-before", strokeWidth=1.6)
+            .encode(
+                x=alt.X("task:Q", scale=scale, title="task", axis=alt.Axis(tickMinStep=1)),
+                y=alt.Y(
+                    "mean:Q",
+                    title="alive units",
+                    scale=alt.Scale(zero=True),
+                    axis=alt.Axis(tickCount=2),
+                ),
+                color=color,
+                strokeDash=dash,
+                tooltip=["learner:N", "task:Q", alt.Tooltip("mean:Q", format=".1f")],
+            )
+            .properties(width=PANEL, height=44)
+        )
+        panels.append(alt.vconcat(upper, lower, spacing=26).resolve_scale(x="shared"))
+    table = pd.concat(tables, ignore_index=True)
+    hidden = results.streams["learner"].nunique() - rows["learner"].nunique()
+    more = f" {hidden} more learners are in the table." if hidden else ""
+    return Figure(
+        "streams",
+        findings.streams(_first(numbers.finished(results.streams))),
+        "Online accuracy (%): each batch before it is learned from, mean over a task; the axes "
+        "do not start at zero and differ between streams",
+        f"Bold is the mean over seeds. {charts.band_text(table)}; {_n(table)}.{more}",
+        "continual/tasks.csv",
+        table[["stream", "learner", "task", "mean", "low", "high", "n", "alive"]],
+        charts.spec(alt.concat(*panels, columns=2, spacing=56), "Online accuracy by task"),
+    )
+
+
+def _n(table: pd.DataFrame) -> str:
+    counts = table["n"].astype(int)
+    return f"n = {numbers.span(counts)} {'seed' if counts.max() == 1 else 'seeds'}"
+
+
+def plasticity(results: Results, summary: Summary) -> Figure:
+    """Return dormant units, effective rank and weight norm by task, means over layers."""
+    rows = _shown(_whole(results.stream_health, results.streams))
+    rows = rows.assign(dormant_025=100 * rows["dormant_025"], task=rows["task"] + 1)
+    keys = ["stream", "learner", "task", "seed"]
+    by_network = rows.groupby(keys)[list(HEALTH)].mean().reset_index()
+    tables, lines = [], []
+    for name, part in by_network.groupby("stream", sort=True):
+        panels = []
+        for measure, title in HEALTH.items():
+            mean = numbers.over_seeds(part, ["learner", "task"], measure)
+            tables.append(mean.assign(stream=name, measure=measure))
+            scale = alt.Scale(domain=[0.4, float(part["task"].max()) * 1.3 + 0.6], nice=False)
+            x = alt.X("task:Q", scale=scale, title="task", axis=alt.Axis(tickMinStep=1))
+            heading = f"{title_of(str(name))}: {title}"
+            panels.append(
+                _panel(mean, x, None, summary, 130).properties(width=216, height=130, title=heading)
+            )
+        lines.append(alt.hconcat(*panels, spacing=34))
+    table = pd.concat(tables, ignore_index=True)
+    return Figure(
+        "streams_health",
+        "What the units do as tasks go by",
+        "At the ends of tasks, on images of the task: dormant is a mean activation of at most "
+        "0.025 of the layer's; means over layers",
+        f"{charts.band_text(table)}; {_n(table)}. The axes do not start at zero.",
+        "continual/health.csv",
+        table[["stream", "learner", "measure", "task", "mean", "low", "high", "n"]],
+        charts.spec(alt.vconcat(*lines, spacing=30), "Dormancy, rank and norm by task"),
+    )
+
+
+def within_tasks(results: Results, summary: Summary) -> Figure:
+    """Return accuracy by task and step within the task, the first learner of each stream."""
+    first = _first(numbers.finished(results.streams))
+    pairs = first[["stream", "learner", "task_steps"]].drop_duplicates()
+    rows = results.profiles.merge(pairs, on=["stream", "learner", "task_steps"])
+    rows = rows.assign(task=rows["task"] + 1)
+    panels = []
+    for name, part in rows.groupby("stream", sort=True):
+        learner = label(str(part["learner"].iloc[0]), summary)
+        panels.append(
+            alt.Chart(charts.data(part[["task", "step", "acc", "seeds"]]))
+            .mark_rect()
+            .encode(
+                x=alt.X("step:O", title="step of the task", axis=alt.Axis(labelOverlap=True)),
+                y=alt.Y("task:O", title="task", axis=alt.Axis(labelOverlap=True)),
+                color=alt.Color(
+                    "acc:Q",
+                    scale=alt.Scale(scheme="viridis"),
+                    legend=alt.Legend(title="%", gradientLength=120),
+                ),
+                tooltip=["task:Q", "step:Q", alt.Tooltip("acc:Q", format=".1f"), "seeds:Q"],
+            )
+            .properties(width=300, height=200, title=f"{title_of(str(name))}, {learner}")
+        )
+    chart = alt.concat(*panels, columns=2, spacing=40).resolve_scale(color="independent")
+    return Figure(
+        "streams_within",
+        "How fast each task is learned",
+        "Online accuracy (%) by task and by step within the task",
+        "One row is a task, or a group of neighbouring tasks; brighter to the left is faster. "
+        f"Means over seeds that finished; {_n(rows.rename(columns={'seeds': 'n'}))}.",
+        "continual/profiles.csv",
+        rows[["stream", "learner", "task", "step", "acc", "seeds"]],
+        charts.spec(chart, "Online accuracy within tasks"),
+    )
+
+
+def integration(rows: pd.DataFrame, summary: Summary) -> Figure:
+    """Return online accuracy by steps per task, at equal updates in all."""
+    order = [name for name in LEARNERS if name in set(rows["learner"])]
+    tables, panels = [], []
+    for name, part in rows.groupby("stream", sort=True):
+        value = "taoa" if part["taoa"].notna().any() else "loss"
+        mean = numbers.over_seeds(
+            part[part["learner"].isin(order[:MOST_LINES])], ["learner", "task_steps"], value
+        )
+        tables.append(mean.assign(stream=name))
+        low, high = float(mean["task_steps"].min()), float(mean["task_steps"].max())
+        scale = alt.Scale(type="log", domain=[low * 0.8, high * 3], nice=False)
+        axis = alt.Axis(values=sorted(mean["task_steps"].unique().tolist()), tickCount=40)
+        x = alt.X("task_steps:Q", scale=scale, title="steps per task", axis=axis)
+        title = "mean online accuracy (%)" if value == "taoa" else "squared error"
+        panels.append(
+            _panel(mean, x, title, summary, 260).properties(
+                width=PANEL, height=260, title=title_of(str(name))
+            )
+        )
+    table = pd.concat(tables, ignore_index=True)
+    return Figure(
+        "streams_integration",
+        crossovers(rows, summary),
+        "Mean online accuracy (%) by the steps of a task, at the same number of updates in all",
+        f"{charts.band_text(table)}; {_n(table)}. Tasks of more steps are fewer tasks.",
+        "continual/seeds.csv",
+        table[["stream", "learner", "task_steps", "mean", "low", "high", "n"]],
+        charts.spec(alt.concat(*panels, columns=2, spacing=56), "Accuracy by steps per task"),
+    )
+
+
+def crossovers(rows: pd.DataFrame, summary: Summary) -> str:
+    """Return at which steps per task the first learner is clearly ahead of each other one."""
+    order = [name for name in LEARNERS if name in set(rows["learner"])]
+    lead = order[0]
+    texts = []
+    for other in order[1:]:
+        sides: dict[str, list[int]] = {"above": [], "below": []}
+        for steps, part in rows.groupby("task_steps", sort=True):
+            _, change = numbers.paired(
+                part[part["learner"] == lead], part[part["learner"] == other], "taoa"
+            )
+            side = verdict(change)
+            if side in sides:
+                sides[side].append(int(str(steps)))
+        texts.append(_crossover(label(other, summary), sides))
+    return f"{label(lead, summary).capitalize()} " + "; ".join(texts)
+
+
+def _crossover(other: str, sides: dict[str, list[int]]) -> str:
+    words = [
+        f"{word} {other} at {theme.listed([f'{steps:,}' for steps in sides[side]])} steps per task"
+        for side, word in (("above", "is ahead of"), ("below", "is behind"))
+        if sides[side]
+    ]
+    return " and ".join(words) or f"is not clearly different from {other} at any length"
+
+
+def _tables(results: Results) -> list[Table]:
+    """Return the measures of every learner, stream by stream."""
+    return [
+        _table(str(stream), int(str(steps)), part)
+        for (stream, steps), part in results.streams.groupby(["stream", "task_steps"], sort=True)
+    ]
+
+
+COLUMNS = {
+    "taoa": ("mean", parts.percent),
+    "early_acc": ("early", parts.percent),
+    "first_task": ("first task", parts.percent),
+    "last_task": ("last task", parts.percent),
+    "plasticity_loss": ("loss of plasticity", parts.points),
+    "steps_90": ("steps to 0.9", parts.plain),
+    "loss": ("loss", parts.plain),
+    "final_acc": ("all classes at the end", parts.percent),
+    "forgetting": ("forgetting", parts.points),
+    "backward_transfer": ("backward transfer", parts.points),
+    "forward_transfer": ("forward transfer", parts.points),
+}
+"""Columns of the table; those without any value are left out."""
+
+
+def _table(stream: str, steps: int, rows: pd.DataFrame) -> Table:
+    shown = [column for column in COLUMNS if rows[column].notna().any()]
+    order = [name for name in LEARNERS if name in set(rows["learner"])]
+    lines = []
+    for learner in order:
+        part = rows[rows["learner"] == learner]
+        done = numbers.finished(part)
+        cells = [COLUMNS[column][1](numbers.interval(done[column])) for column in shown]
+        rate = f"{float(part['lr'].iloc[0]):g}"
+        chosen = part["own"].dropna()
+        own = f", {chosen.iloc[0]}" if len(chosen) else ""
+        name = f"{learner.replace('_', ' ')}: {LEARNERS[learner].label}{own}"
+        lines.append((name, rate, *cells, f"{len(done)} of {len(part)}"))
+    base = STREAMS[stream.partition("-")[0]].label
+    return Table(
+        f"{title_of(stream)} ({base}), {steps:,} steps per task. Accuracies are online ones, each "
+        "batch before it is learned from; early is the first tenth of each task, loss of "
+        "plasticity the first 5 % of the tasks less the last. [95 % t-interval]",
+        ("learner", "rate", *(COLUMNS[column][0] for column in shown), "seeds finished"),
+        tuple(lines),
+    )
