@@ -36,8 +36,8 @@ lint: .venv/ready ## Check style and types
 	ruff format --check .
 	mypy
 
-bench: .venv/ready ## Measure the engine against a plain PyTorch loop
-	python -m benchmarks.engine
+bench: .venv/ready ## Measure the engine: steps against a plain PyTorch loop, edits, diagnostics
+	python -m benchmarks
 
 golden: .venv/ready ## Store the golden runs anew (results change: say why in the commit)
 	cd tests && PYTHONPATH=../src python test_golden.py

@@ -1,0 +1,53 @@
+"""Measure the engine: ``make bench``.
+
+Every ratio compares loops of one run that took turns on one thread; the figure is the median over
+rounds, with the smallest and the largest beside it. Rates are per second of processor time.
+"""
+
+import argparse
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from benchmarks import diagnostics, edits, engine
+from benchmarks.cases import ROUNDS
+from plasticity.launch import prepare_process
+
+PARTS = {"engine": engine.lines, "edits": edits.lines, "diagnostics": diagnostics.lines}
+
+
+def cpu_name() -> str:
+    """Return the processor's name, where the system says it."""
+    info = Path("/proc/cpuinfo")
+    names = info.read_text().splitlines() if info.exists() else []
+    found = [line.split(": ")[1] for line in names if line.startswith("model name")]
+    return found[0] if found else platform.processor()
+
+
+def header() -> Iterator[str]:
+    """Return the first lines of the result."""
+    yield "# The engine, measured\n"
+    yield f"One thread of {cpu_name()}, float32, torch {torch.__version__};"
+    yield "median (smallest to largest) of"
+    yield f"{ROUNDS} rounds in which the compared loops took turns. Written by `make bench`.\n"
+
+
+def main() -> None:
+    """Print the result and write it beside this file; a part alone is only printed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", nargs="?", choices=PARTS, help="measure this alone")
+    part = parser.parse_args().part
+    prepare_process()
+    written = []
+    for source in [header, *PARTS.values()] if part is None else [PARTS[part]]:
+        for line in source():
+            print(line, flush=True)
+            written.append(line)
+    if part is None:
+        (Path(__file__).parent / "RESULTS.md").write_text("\n".join(written) + "\n")
+
+
+if __name__ == "__main__":
+    main()
