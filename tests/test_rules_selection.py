@@ -272,6 +272,17 @@ def test_hessian_refuses_a_view_without_curvature():
         utility_of("prune", "hessian", hand_view(curvature=None))
 
 
+@every_rule
+def test_only_the_rules_that_are_said_to_read_gradients_refuse_a_view_without(family, name):
+    """Others must work without them: an event measures gradients for these alone."""
+    view = replace(random_view(), incoming_gradient=None, outgoing_gradient=None)
+    if family == "grow" and name in selection.GROW_BY_GRADIENT:
+        with pytest.raises(ValueError, match="no gradients"):
+            utility_of(family, name, view)
+    else:
+        assert utility_of(family, name, view).shape == (S, H)
+
+
 def test_random_draws_differ_between_seeds():
     utility = utility_of("prune", "random", random_view())
     assert not (utility[0] == utility[1]).any()

@@ -143,8 +143,6 @@ class _Views:
     def of(self, layer: int) -> LayerView:
         """Return what rules may know of a layer."""
         state, measured, context = self._state, self._measurement, self._context
-        if self._gradients is None:
-            self._gradients = probe.as_if_alive_gradients(state, measured, context.activation)
         signals = measured.signals[layer]
         assert signals is not None, "the trunk is edited but was not measured"
         depth = len(state.weights.filters)
@@ -154,6 +152,7 @@ class _Views:
         tidy = torch.nan_to_num if bool((state.diverged >= 0).any()) else _same
         inputs = measured.trace.inputs[layer - depth] if layer >= depth else None
         error = measured.flow.error[layer - depth + 1] if dense else None
+        gradients = self._gradients_of(layer)
         return LayerView(
             incoming=tidy(slots.incoming),
             bias=tidy(slots.bias),
@@ -168,13 +167,24 @@ class _Views:
             flow=tidy(signals.flow),
             inputs=None if inputs is None else tidy(inputs),
             error=None if error is None else tidy(error),
-            incoming_gradient=tidy(slots_of(self._gradients[0], layer).incoming),
-            outgoing_gradient=tidy(slots_of(self._gradients[1], layer).outgoing),
+            incoming_gradient=None if gradients is None else tidy(gradients[0]),
+            outgoing_gradient=None if gradients is None else tidy(gradients[1]),
             curvature=self._curvature_of(layer),
             num_images=measured.loss.shape[1],
             threshold=context.threshold,
             value_at=lambda z: context.activation.value(z.clone(), None, z.dim() - 1),
         )
+
+    def _gradients_of(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        context = self._context
+        if context.rules.grow.rule not in selection.GROW_BY_GRADIENT:
+            return None
+        if self._gradients is None:
+            self._gradients = probe.as_if_alive_gradients(
+                self._state, self._measurement, context.activation
+            )
+        into, out_of = self._gradients
+        return slots_of(into, layer).incoming, slots_of(out_of, layer).outgoing
 
     def _curvature_of(self, layer: int) -> Tensor | None:
         rule = self._context.rules.prune

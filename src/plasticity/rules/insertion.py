@@ -7,7 +7,8 @@ after the event and consumers alive before and after it. Weights from masked inp
 consumers and to newborn consumers are neither read nor changed. Incumbents change only in
 ``net2wider`` and ``variance_transfer``, biases of the next layer only in ``zero_in`` and
 ``gradmax``. A draw is made for every slot, so it does not depend on which slots are born, and the
-rules that draw uniform weights share their draws: comparisons are paired.
+rules that draw uniform weights share their draws: comparisons are paired. All else is computed for
+the newborns alone, as N rows: seed by seed, by slot.
 
 Incumbents are the units alive before the event. The norms and standard deviations to which
 newborns are matched are measured after the previous layer's insertion, the batch statistics before
@@ -45,7 +46,8 @@ def small(
 ) -> Slots:
     """Return newborns with their slots' initial weights and biases, times ``scale``."""
     scale = float(options["scale"])
-    made = (initial.incoming * scale, initial.bias * scale, initial.outgoing * scale)
+    incoming, bias, outgoing = _newborn(initial, born)
+    made = (incoming * scale, bias * scale, outgoing * scale)
     return _inserted(view, current, born, made)
 
 
@@ -62,10 +64,15 @@ def fresh(
     Source: He et al. 2015, section 2.2; torch.nn.Linear. The bound of the outgoing weights holds
     for consumers with one weight from each unit; a map's places would divide it further.
     """
-    incoming, bias, outgoing = _uniform(view, draws)
+    incoming, bias, outgoing = _uniform(view, born, draws)
     gain, bound = _gain(options), _bound(view.input_alive, options)
     consumer = gain * _bound(view.alive | born, options)
-    made = (incoming * (gain * bound)[..., None], bias * bound, outgoing * consumer[..., None])
+    factor = _of_newborn(bound, born)
+    made = (
+        incoming * _of_newborn(gain * bound, born)[:, None],
+        bias * factor,
+        outgoing * _of_newborn(consumer, born)[:, None],
+    )
     return _inserted(view, current, born, made)
 
 
@@ -80,8 +87,9 @@ def zero_out(
     Source: Dohare et al. 2024, algorithm 1; Sokar et al. 2023, section 4.
     """
     bound = _gain(options) * _bound(view.input_alive, options)
-    incoming = _uniform(view, draws)[0] * bound[..., None]
-    made = (incoming, torch.zeros_like(current.bias), torch.zeros_like(current.outgoing))
+    incoming = _drawn(view.incoming, born, draws, _sides) * _of_newborn(bound, born)[:, None]
+    _, bias, outgoing = _newborn(current, born)
+    made = (incoming, torch.zeros_like(bias), torch.zeros_like(outgoing))
     return _inserted(view, current, born, made)
 
 
@@ -139,7 +147,9 @@ def gradmax(
     unit = torch.stack(rows)  # (S, K, G)
     unit = unit * unit.gather(2, unit.abs().argmax(2, keepdim=True)).sign()
     norm = float(options["scale"]) * _mean(_norms(current.outgoing, view.output_alive), view.alive)
-    return _silent(view, current, born, _placed(unit * norm[..., None], born), options)
+    outgoing = unit.new_zeros(current.outgoing.shape)
+    outgoing[born] = (unit * norm[..., None]).flatten(0, 1)
+    return _silent(view, current, born, outgoing, options)
 
 
 def tiny(
@@ -187,8 +197,9 @@ def tiny(
     z, push = inputs @ into.mT, torch.stack(wanted) @ out.mT  # (S, N, K)
     better = (view.value_at(z) * push).sum(1) >= (view.value_at(-z) * -push).sum(1)
     sign = torch.where(better, 1.0, -1.0)[..., None]
-    incoming, outgoing = _placed(into * sign, born), _placed(out * sign * norm[..., None], born)
-    return _inserted(view, current, born, (incoming, torch.zeros_like(current.bias), outgoing))
+    bias = torch.zeros_like(_of_newborn(current.bias, born))
+    incoming, outgoing = (into * sign).flatten(0, 1), (out * sign * norm[..., None]).flatten(0, 1)
+    return _inserted(view, current, born, (incoming, bias, outgoing))
 
 
 def net2wider(
@@ -205,7 +216,7 @@ def net2wider(
     count, width = _count(born), view.alive.sum(1, keepdim=True)
     chance = _stacked([draw.random(view.alive.shape[1]) for draw in draws], view)
     order_by = _stacked([draw.random(view.alive.shape[1]) for draw in draws], view)
-    noise = _stacked([draw.standard_normal(view.incoming.shape[1:]) for draw in draws], view)
+    noise = _drawn(view.incoming, born, draws, _normal)
     rank = (chance[born].view(len(born), count) * width).long()
     if options["donor"] == "most_active":
         order_by = -view.activation_rate
@@ -215,8 +226,8 @@ def net2wider(
     copies = torch.zeros_like(born, dtype=torch.int64).scatter_add(1, donor, torch.ones_like(donor))
     shared = _with_outgoing(view, current, view.alive, current.outgoing / (1 + copies)[..., None])
     rms = _norms(current.incoming, view.input_alive) * _num_alive(view.input_alive).rsqrt()
-    spread = _placed(float(options["noise"]) * rms.gather(1, donor)[..., None], born) * noise
-    incoming, bias, outgoing = (_placed(_taken(part, donor), born) for part in _parts(shared))
+    spread = float(options["noise"]) * rms.gather(1, donor).flatten()[:, None] * noise
+    incoming, bias, outgoing = (_taken(part, donor).flatten(0, 1) for part in _parts(shared))
     return _inserted(view, shared, born, (incoming + spread, bias, outgoing))
 
 
@@ -239,9 +250,9 @@ def paired_cancel(
     elif count % 2:
         first[-1], factor[-2:] = count - 3, -0.5
     model = born.nonzero()[:, 1].view(len(born), count)[:, first]  # (S, K)
-    incoming, bias, outgoing = (_placed(_taken(part, model), born) for part in _parts(current))
-    signs = _placed(factor.expand(len(born), count), born)
-    return _inserted(view, current, born, (incoming, bias, outgoing * signs[..., None]))
+    incoming, bias, outgoing = (_taken(part, model).flatten(0, 1) for part in _parts(current))
+    signs = factor.repeat(len(born))[:, None]
+    return _inserted(view, current, born, (incoming, bias, outgoing * signs))
 
 
 def variance_transfer(
@@ -291,11 +302,9 @@ def norm_matched(
     out = _norm_ratio(current.outgoing, view.output_alive, view.alive)
     into = torch.ones_like(into) if sides == "out" else into
     out = torch.ones_like(out) if sides == "in" else out
-    made = (
-        current.incoming * into[..., None],
-        current.bias * into,
-        current.outgoing * out[..., None],
-    )
+    into, out = _of_newborn(into, born), _of_newborn(out, born)
+    incoming, bias, outgoing = _newborn(current, born)
+    made = (incoming * into[:, None], bias * into, outgoing * out[:, None])
     return _inserted(view, current, born, made)
 
 
@@ -309,8 +318,9 @@ def gradient_matched(
     without any gradient on the probe keeps its weights: no factor would give it one.
     """
     gradient = view.gradient.double()
-    ratio = _ratio(_mean(gradient, view.alive), gradient)
-    made = (current.incoming, current.bias, current.outgoing * ratio[..., None])
+    ratio = _of_newborn(_ratio(_mean(gradient, view.alive), gradient), born)
+    incoming, bias, outgoing = _newborn(current, born)
+    made = (incoming, bias, outgoing * ratio[:, None])
     return _inserted(view, current, born, made)
 
 
@@ -332,26 +342,29 @@ def orthogonal(
         If incumbents and newborns are more than the inputs alive.
     """
     count, rows = _count(born), []
-    normal = _stacked([draw.standard_normal(view.incoming.shape[1:]) for draw in draws], view)
-    for row, alive, new, used, drawn in zip(
-        current.incoming.double(), view.alive, born, view.input_alive, normal, strict=True
+    normal = _drawn(view.incoming, born, draws, _normal)
+    for row, alive, used, drawn in zip(
+        current.incoming,
+        view.alive,
+        view.input_alive,
+        torch.unflatten(normal, 0, (len(born), count)),
+        strict=True,
     ):
-        known = row[alive][:, used]
+        known = row[alive][:, used].double()
         reason = f"{known.shape[1]} inputs are alive, {known.shape[0]} units take a direction each"
         _refuse_above(max(known.shape[1] - known.shape[0], 0), count, "orthogonal", reason)
-        basis, rest = torch.linalg.qr(known.mT).Q, drawn[new][:, used]
+        basis, rest = torch.linalg.qr(known.mT).Q, drawn[:, used]
         for _ in range(2):  # once leaves rounding in proportion to what is taken out
             rest = rest - rest @ basis @ basis.mT
         left, _, right = torch.linalg.svd(rest, full_matrices=False)
-        full = torch.zeros_like(drawn[:count])
+        full = torch.zeros_like(drawn)
         full[:, used] = left @ right
         rows.append(full)
     norm = _mean(_norms(current.incoming, view.input_alive), view.alive)
-    incoming = _placed(torch.stack(rows) * norm[..., None], born)
-    out = _norm_ratio(current.outgoing, view.output_alive, view.alive)
-    return _inserted(
-        view, current, born, (incoming, current.bias, current.outgoing * out[..., None])
-    )
+    incoming = (torch.stack(rows) * norm[..., None]).flatten(0, 1)
+    out = _of_newborn(_norm_ratio(current.outgoing, view.output_alive, view.alive), born)
+    _, bias, outgoing = _newborn(current, born)
+    return _inserted(view, current, born, (incoming, bias, outgoing * out[:, None]))
 
 
 TABLE: dict[str, Rule] = {
@@ -434,19 +447,42 @@ def _parts(slots: Slots) -> tuple[Tensor, Tensor, Tensor]:
     return slots.incoming, slots.bias, slots.outgoing
 
 
+def _of_newborn(part: Tensor, born: Tensor) -> Tensor:
+    """Return the newborns' rows (N, ...) of a tensor (S, H or 1, ...): seed by seed, by slot."""
+    return part.expand(*born.shape, *part.shape[2:])[born]
+
+
+def _newborn(slots: Slots, born: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the newborns' incoming weights (N, F), biases (N,) and outgoing weights (N, G)."""
+    incoming, bias, outgoing = (_of_newborn(part, born) for part in _parts(slots))
+    return incoming, bias, outgoing
+
+
 def _inserted(
     view: LayerView, current: Slots, born: Tensor, made: tuple[Tensor, Tensor, Tensor]
 ) -> Slots:
-    """Return the weights with newborns' incoming weights, biases and outgoing weights as made."""
-    into = born[..., None] & view.input_alive[:, None]
+    """Return the weights with newborns' incoming weights, biases and outgoing weights as made.
+
+    What is made is of the newborns alone, N rows: seed by seed, by slot.
+    """
+    seed = born.nonzero()[:, 0]
+    used = (
+        view.input_alive[seed],
+        torch.ones_like(seed, dtype=torch.bool),
+        view.output_alive[seed],
+    )
     incoming, bias, outgoing = (
-        new.to(old.dtype) for new, old in zip(made, _parts(current), strict=True)
+        _with_rows(old, born, torch.where(mask, new.to(old.dtype), _of_newborn(old, born)))
+        for old, new, mask in zip(_parts(current), made, used, strict=True)
     )
-    return replace(
-        _with_outgoing(view, current, born, outgoing),
-        incoming=torch.where(into, incoming, current.incoming),
-        bias=torch.where(born, bias, current.bias),
-    )
+    return replace(current, incoming=incoming, bias=bias, outgoing=outgoing)
+
+
+def _with_rows(part: Tensor, born: Tensor, rows: Tensor) -> Tensor:
+    """Return a tensor (S, H, ...) with the newborns' rows replaced."""
+    result = part.clone()
+    result[born] = rows
+    return result
 
 
 def _with_outgoing(view: LayerView, current: Slots, units: Tensor, outgoing: Tensor) -> Slots:
@@ -466,9 +502,11 @@ def _silent(
             "rule for this layer"
         )
     outgoing, bias = outgoing.to(current.outgoing.dtype), float(options["bias"])
-    made = (torch.zeros_like(current.incoming), torch.full_like(current.bias, bias), outgoing)
+    level = torch.full_like(current.bias, bias)
     used = born[..., None] & view.output_alive[:, None]
-    constant = torch.where(used, view.value_at(made[1])[..., None] * outgoing, 0).sum(1)  # (S, G)
+    constant = torch.where(used, view.value_at(level)[..., None] * outgoing, 0).sum(1)  # (S, G)
+    incoming, old, _ = _newborn(current, born)
+    made = (torch.zeros_like(incoming), torch.full_like(old, bias), _of_newborn(outgoing, born))
     return replace(_inserted(view, current, born, made), next_bias=current.next_bias - constant)
 
 
@@ -476,10 +514,14 @@ def _matched(
     view: LayerView, current: Slots, born: Tensor, draws: Draws, bias_spread: Tensor
 ) -> Slots:
     """Return newborns uniform with the incumbents' root mean squares; the bias's is given."""
-    incoming, bias, outgoing = (sqrt(3) * drawn for drawn in _uniform(view, draws))
+    incoming, bias, outgoing = (sqrt(3) * drawn for drawn in _uniform(view, born, draws))
     into = _rms(current.incoming, view.alive, view.input_alive)
     out = _rms(current.outgoing, view.alive, view.output_alive)
-    made = (incoming * into[..., None], bias * bias_spread, outgoing * out[..., None])
+    made = (
+        incoming * _of_newborn(into, born)[:, None],
+        bias * _of_newborn(bias_spread, born),
+        outgoing * _of_newborn(out, born)[:, None],
+    )
     return _inserted(view, current, born, made)
 
 
@@ -487,12 +529,32 @@ def _stacked(values: Sequence[np.ndarray], view: LayerView) -> Tensor:
     return torch.from_numpy(np.stack(values)).to(view.alive.device)
 
 
-def _uniform(view: LayerView, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
-    """Return draws from U(-1, 1) for every incoming weight, bias and outgoing weight."""
-    shapes = [tensor.shape[1:] for tensor in (view.incoming, view.bias, view.outgoing)]
-    drawn = [[draw.uniform(-1.0, 1.0, shape) for shape in shapes] for draw in draws]
-    incoming, bias, outgoing = (_stacked(values, view) for values in zip(*drawn, strict=True))
+def _uniform(view: LayerView, born: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+    """Return draws from U(-1, 1) for the newborns' incoming weights, biases, outgoing weights."""
+    incoming, bias, outgoing = (
+        _drawn(part, born, draws, _sides) for part in (view.incoming, view.bias, view.outgoing)
+    )
     return incoming, bias, outgoing
+
+
+def _drawn(
+    part: Tensor,
+    born: Tensor,
+    draws: Draws,
+    fill: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray],
+) -> Tensor:
+    """Return the newborns' rows (N, ...) of draws made for every slot of a tensor (S, H, ...)."""
+    chosen = zip(draws, born.cpu().numpy(), strict=True)
+    rows = [fill(draw, tuple(part.shape[1:]))[new] for draw, new in chosen]
+    return torch.from_numpy(np.concatenate(rows)).to(part.device)
+
+
+def _sides(draw: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return draw.uniform(-1.0, 1.0, shape)
+
+
+def _normal(draw: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return draw.standard_normal(shape)
 
 
 def _gain(options: Options) -> float:
@@ -507,13 +569,6 @@ def _bound(alive: Tensor, options: Options) -> Tensor:
 def _num_alive(alive: Tensor) -> Tensor:
     """Return (S, 1): how many are alive, in float64 because an integer's root is a float32."""
     return alive.sum(1, keepdim=True).double()
-
-
-def _placed(rows: Tensor, born: Tensor) -> Tensor:
-    """Return (S, H, ...) with the newborns' rows (S, K, ...) in slot order, 0 elsewhere."""
-    full = rows.new_zeros((*born.shape, *rows.shape[2:]))
-    full[born] = rows.flatten(0, 1)
-    return full
 
 
 def _taken(tensor: Tensor, slots: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from plasticity.network import Weights
 from plasticity.optim import Optimizer
 from plasticity.rules.view import Options
 from plasticity.state import State
-from plasticity.units import Slots, slots_of, with_slots
+from plasticity.units import Slots, rows_and_columns, slots_of, with_slots
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ Rule = Callable[[State, Births, Options], State]
 
 def zero_step(state: State, births: Births, options: Options) -> State:  # noqa: ARG001
     """Return newborns with moments and counts 0: exactly an optimizer started at birth."""
-    moments = tuple(_each(moment, births.born, _zeros) for moment in state.moments)
+    moments = tuple(_cleared(moment, births.born) for moment in state.moments)
     return _counted(replace(state, moments=moments), births.born, lambda units: units.step * 0)
 
 
 def zero(state: State, births: Births, options: Options) -> State:  # noqa: ARG001
     """Return newborns with moments 0 and the count of the weights that no unit owns."""
-    moments = tuple(_each(moment, births.born, _zeros) for moment in state.moments)
+    moments = tuple(_cleared(moment, births.born) for moment in state.moments)
     return _old_count(replace(state, moments=moments), births.born)
 
 
@@ -60,7 +60,7 @@ def mean_incumbent(state: State, births: Births, options: Options) -> State:  # 
 def rms_only(state: State, births: Births, options: Options) -> State:  # noqa: ARG001
     """Return newborns with the incumbents' mean second moment and a first moment of 0."""
     first, second = state.moments
-    moments = _each(first, births.born, _zeros), _each(second, births.born, _means(state))
+    moments = _cleared(first, births.born), _each(second, births.born, _means(state))
     return _old_count(replace(state, moments=moments), births.born)
 
 
@@ -78,7 +78,9 @@ def donor(state: State, births: Births, options: Options) -> State:
         donors.append(torch.where(incumbent[:, None], distance, torch.inf).argmin(2))  # (S, H)
     chosen = {"both": (0, 1), "first": (0,), "second": (1,)}[str(options["moments"])]
     moments = tuple(
-        _each(moment, births.born, _copies(donors) if index in chosen else _zeros)
+        _each(moment, births.born, _copies(donors))
+        if index in chosen
+        else _cleared(moment, births.born)
         for index, moment in enumerate(state.moments)
     )
     units = tuple(
@@ -125,6 +127,20 @@ def warm_probe(state: State, births: Births, options: Options) -> State:
     )
 
 
+def _cleared(moment: Weights, born: tuple[Tensor, ...]) -> Weights:
+    """Return a moment whose newborn slices are 0: one copy of each tensor, then few writes."""
+    result = moment.map(torch.clone)
+    places = [[mask.nonzero()[:, 0] for mask in layer] for layer in born]
+    for tensor, (rows, columns) in zip(result.tensors(), rows_and_columns(result), strict=True):
+        for seed, part in enumerate(tensor):
+            if rows is not None:
+                part.index_fill_(0, places[rows.layer][seed], 0)
+            if columns is not None:
+                blocks = torch.unflatten(part, 1, (-1, columns.width))
+                blocks.index_fill_(1, places[columns.layer][seed], 0)
+    return result
+
+
 Choose = Callable[[Slots, Tensor, int], Slots]
 """One layer's slots, which are newborn, the layer -> values of which newborns take theirs."""
 
@@ -143,11 +159,6 @@ def _each(moment: Weights, born: tuple[Tensor, ...], choose: Choose) -> Weights:
         )
         moment = with_slots(moment, layer, slots)
     return moment
-
-
-def _zeros(slots: Slots, born: Tensor, layer: int) -> Slots:  # noqa: ARG001 (a Choose)
-    zeros = torch.zeros_like
-    return Slots(zeros(slots.incoming), zeros(slots.bias), zeros(slots.outgoing), None)
 
 
 def _means(state: State) -> Choose:

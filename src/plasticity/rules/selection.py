@@ -168,8 +168,13 @@ def incoming_gradient(view: LayerView, draws: Draws, options: Options) -> Tensor
     """Return the L2 norm of the gradient of each slot's incoming weights, as if unmasked.
 
     Source: Evci et al. 2020 (RigL), section 3, at the level of units. The bias does not count.
+
+    Raises
+    ------
+    ValueError
+        If the view has no gradients.
     """
-    return _norm(view.incoming_gradient, view.input_alive)
+    return _gradient_norm(view.incoming_gradient, view.input_alive)
 
 
 def gradmax(view: LayerView, draws: Draws, options: Options) -> Tensor:
@@ -177,9 +182,14 @@ def gradmax(view: LayerView, draws: Draws, options: Options) -> Tensor:
 
     Source: Lillo & Cheney 2026, section 6; after Evci et al. 2022, who choose the weights of new
     units so that this gradient is large. Here the weights are given and units are chosen.
+
+    Raises
+    ------
+    ValueError
+        If the view has no gradients.
     """
-    incoming = _norm(view.incoming_gradient, view.input_alive)
-    return incoming + _norm(view.outgoing_gradient, view.output_alive)
+    incoming = _gradient_norm(view.incoming_gradient, view.input_alive)
+    return incoming + _gradient_norm(view.outgoing_gradient, view.output_alive)
 
 
 def decorrelation(view: LayerView, draws: Draws, options: Options) -> Tensor:
@@ -204,6 +214,13 @@ def _norm(weights: Tensor, used: Tensor) -> Tensor:
     kept = torch.where(used[:, None], weights, 0)
     norm: Tensor = torch.linalg.vector_norm(kept, dim=2, dtype=torch.float64)
     return norm
+
+
+def _gradient_norm(gradient: Tensor | None, used: Tensor) -> Tensor:
+    """Return (S, H): L2 norm over the places in use, (S, F)."""
+    if gradient is None:
+        raise ValueError("the view has no gradients; measure them before the rule is called")
+    return _norm(gradient, used)
 
 
 def _mask_gradient(view: LayerView) -> Tensor:
@@ -237,6 +254,9 @@ GROW: dict[str, Rule] = {
     "gradmax": gradmax,
     "decorrelation": decorrelation,
 }
+
+GROW_BY_GRADIENT = frozenset({"incoming_gradient", "gradmax"})
+"""The rules that read the weights' gradients; a view has them for these alone."""
 
 PRUNE: dict[str, Rule] = {
     "incoming_magnitude": incoming_magnitude,
