@@ -68,6 +68,14 @@ WRONG = {
         {"intervention.selection.prune": "incoming_magnitud"},
         ["intervention.selection.prune:", "'incoming_magnitud'", "'incoming_magnitude'"],
     ),
+    "births that differ between seeds": (
+        {
+            "op": "turnover",
+            "edit.turnover": "redo",
+            "intervention.insertion": "net2wider",
+        },
+        ["intervention.insertion:", "'net2wider'", "redo replaces as many as are dormant"],
+    ),
     "insertion unknown": (
         {"intervention.insertion": "net2widr"},
         ["intervention.insertion:", "'net2widr'", "did you mean 'net2wider'", "late_init"],

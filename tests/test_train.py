@@ -31,14 +31,14 @@ from networks import (
 from test_recipe import SETTING, TRUNK_SETTING, params_of
 from torch import Tensor, nn
 
-from plasticity import catalogue, checkpoint, optim, recipe
+from plasticity import catalogue, checkpoint, cohorts, optim, recipe, train
 from plasticity.config import Choice
 from plasticity.edit import Context, Rules, random_mask
 from plasticity.errors import Interrupted
 from plasticity.network import RELU, Architecture
 from plasticity.rules.regularizer import Pull
 from plasticity.schedule import Event
-from plasticity.state import State, gather
+from plasticity.state import State, compact, gather, scatter
 from plasticity.train import Job, Learning, run
 
 STEPS = 50
@@ -489,3 +489,30 @@ def test_the_parts_of_every_gradient_in_a_whole_run_add_up(
     assert alone
     for row in alone:
         assert math.exp(row["log_gradient"]) == pytest.approx(row["gradient"], rel=1e-4), row
+
+
+@pytest.mark.parametrize("gate", ["none", {"rule": "linear", "steps": 8}], ids=["full", "gated"])
+@pytest.mark.parametrize("more", [{}, TRUNK], ids=["mlp", "trunk"])
+def test_alive_units_measure_the_same_alone_and_among_masked_slots(
+    more: dict[str, object], gate: object
+) -> None:
+    setting = replace(TRUNK_SETTING if more else SETTING, dtype=torch.float64)
+    params = params_of(op="grow", train__epochs=10, **ADAM_OF, **more, intervention__gate=gate)
+    current = train.start(recipe.train_job(params, setting, SEEDS), None)
+    events = {event.step: event for event in current.job.events}
+    for step in range(9):
+        if step in events:
+            train._edit(current, events[step])
+        train.advance(current)
+    job, names = current.job, current.job.architecture.layer_names
+    copy, truth = compact(current.copy), scatter(current.state, current.copy)
+    found = []
+    for state, gates in ((copy, current.gates()), (truth, train._full_gates(current))):
+        measured = train._measure(job, state, gates, 9)
+        members = cohorts.after(state, 1, "end")
+        found.append(
+            cohorts.rows(state, measured, members, 0.05, SEEDS, names, {}, gates, matched=True)
+        )
+    assert len(found[0]) == len(found[1]) > 4
+    for alone, among in zip(*found, strict=True):
+        assert alone == {k: v if isinstance(v, str) else pytest.approx(v) for k, v in among.items()}

@@ -705,6 +705,8 @@ def _impossible_on(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
 
 
 REMOVING = ("prune", "turnover", "grow_then_prune", "prune_then_grow")
+EQUAL_COUNTS = ("gradmax", "tiny", "net2wider", "paired_cancel", "orthogonal")
+"""Insertion rules that take newborns together."""
 ADDING = ("grow", "turnover", "grow_then_prune", "prune_then_grow", "single_event", "late_reveal")
 
 
@@ -757,6 +759,13 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
             params.op == "turnover" and chosen.insertion.rule == "gradient_matched",
             "intervention.insertion: 'gradient_matched' needs the gradient of the new weights, but "
             "op=turnover measures the replaced unit's; use norm_matched",
+        ),
+        (
+            params.op == "turnover"
+            and edit.turnover.rule == "redo"
+            and chosen.insertion.rule in EQUAL_COUNTS,
+            f"intervention.insertion: '{chosen.insertion.rule}' makes the same number of newborns "
+            "in every seed, but redo replaces as many as are dormant; use zero_out or another",
         ),
         (
             params.op == "late_reveal" and chosen.trainability.rule != "none",

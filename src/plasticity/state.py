@@ -141,6 +141,24 @@ def gather(state: State) -> WorkingCopy:
     )
 
 
+def compact(copy: WorkingCopy) -> State:
+    """Return the alive units of a working copy as a state of their own, which shares its tensors.
+
+    To be looked at: it has no masked slots to change structure with, and no moments.
+    """
+    taken = torch.tensor(copy.taken, device=copy.shared_step.device)
+    return State(
+        weights=copy.weights,
+        moments=(),
+        units=tuple(
+            replace(part, age=part.age + taken[:, None], step=part.step + taken[:, None])
+            for part in copy.units
+        ),
+        shared_step=copy.shared_step + taken,
+        diverged=torch.tensor(copy.diverged, device=taken.device),
+    )
+
+
 def scatter(state: State, copy: WorkingCopy) -> State:
     """Return the truth with a working copy's progress put back; masked slots are untouched."""
     taken = torch.tensor(copy.taken, device=state.shared_step.device)

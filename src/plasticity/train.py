@@ -36,6 +36,7 @@ from plasticity.state import (
     FOUNDER,
     State,
     WorkingCopy,
+    compact,
     gather,
     new_state,
     scatter,
@@ -352,7 +353,7 @@ def _edit(current: Run, event: Event) -> None:
         where | {"age": -1, "moment": "before"},
         gates,
     )
-    at_birth = _probe(current, event.index, 0, "birth", None)
+    at_birth = _probe(current, event.index, 0, "birth", after, _full_gates(current), None)
     progress.shocks += _shock_rows(job, event, measurement, at_birth)
 
 
@@ -576,41 +577,43 @@ def _moment(step: int, marks: Sequence[int], total: int) -> tuple[int, int, str]
 def _probe_along(current: Run, due: tuple[int, int, str], before: Weights | None) -> None:
     """Measure the units at an age of the grid, or at the last step of the cycle."""
     assert before is not None
-    updates = _updates(current, before)
-    current.settle()
     event = [event for event in current.job.events if event.measured][due[0]]
-    _probe(current, event.index, due[1], due[2], updates)
+    state, updates = compact(current.copy), _updates(current, before)
+    _probe(current, event.index, due[1], due[2], state, current.gates(), updates)
 
 
 def _updates(current: Run, before: Weights) -> cohorts.Updates:
-    """Return |change| / |weight| of each unit in the last step, put in their slots."""
+    """Return |change| / |weight| of each alive unit in the last step."""
     result = []
-    for layer, (slots, units) in enumerate(
-        zip(current.copy.slots, current.state.units, strict=True)
-    ):
+    for layer in range(len(current.copy.units)):
         now, then = slots_of(current.copy.weights, layer), slots_of(before, layer)
         pair = []
         for new, old in ((now.incoming, then.incoming), (now.outgoing, then.outgoing)):
             size = old.double().norm(dim=2)
             ratio = (new.double() - old.double()).norm(dim=2) / torch.where(size > 0, size, 1)
-            full = torch.zeros_like(units.age, dtype=torch.float64)
-            pair.append(full.scatter(1, slots, torch.where(size > 0, ratio, 0)))
+            pair.append(torch.where(size > 0, ratio, 0))
         result.append((pair[0], pair[1]))
     return tuple(result)
 
 
-def _probe(
-    current: Run, event: int, age: int, moment: str, updates: cohorts.Updates | None
+def _probe(  # noqa: PLR0913 (what is looked at, when, and what came before)
+    current: Run,
+    event: int,
+    age: int,
+    moment: str,
+    state: State,
+    gates: Sequence[Tensor] | None,
+    updates: cohorts.Updates | None,
 ) -> probe.Measurement:
+    """Measure a state: at birth the truth, masked slots among it, later the alive units alone."""
     job, progress = current.job, current.progress
-    gates = _full_gates(current)
-    measurement = _measure(job, current.state, gates, current.step)
+    measurement = _measure(job, state, gates, current.step)
     step: dict[str, int | str] = {"event": event, "step": current.step}
     names = job.architecture.layer_names
     progress.cohorts += cohorts.rows(
-        current.state,
+        state,
         measurement,
-        cohorts.after(current.state, event, moment),
+        cohorts.after(state, event, moment),
         job.context.threshold,
         job.seeds,
         names,
@@ -620,7 +623,7 @@ def _probe(
         matched=moment != "along",
     )
     if moment == "end":
-        progress.health += cohorts.health_rows(current.state, measurement, job.seeds, names, step)
+        progress.health += cohorts.health_rows(state, measurement, job.seeds, names, step)
     return measurement
 
 
@@ -693,11 +696,11 @@ def _watch_window(current: Run, watch: Watch, finished: int) -> bool:
             for row, value in enumerate(part):
                 group[place][row] += 100 * value / (edges[place + 1] - edges[place])
     if watch.health and finished * groups // job.num_windows > window * groups // job.num_windows:
-        current.settle()
-        measured = _measure(job, current.state, _full_gates(current), current.step - 1)
+        state = compact(current.copy)
+        measured = _measure(job, state, current.gates(), current.step - 1)
         where: dict[str, int | str] = {"event": window, "step": current.step}
         progress.health += cohorts.health_rows(
-            current.state, measured, job.seeds, job.architecture.layer_names, where
+            state, measured, job.seeds, job.architecture.layer_names, where
         )
     if watch.tests is not None:
         progress.matrix += _test_tasks(current, *watch.tests, finished)
