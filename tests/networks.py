@@ -31,10 +31,14 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
 
 
 class Act(nn.Module):
-    """An activation as its paper writes it, and what each unit's output is multiplied by."""
+    """An activation as its paper writes it, and what each unit's output is multiplied by.
 
-    def __init__(self, case: str, slope: float | None = None) -> None:
+    Layer normalisation before it sees the units that are multiplied by something above 0.
+    """
+
+    def __init__(self, case: str, slope: float | None = None, normalise: bool = False) -> None:
         super().__init__()
+        self.normalise = normalise
         self.rule, self.options = ACTIVATIONS[case]
         middle = (self.options.get("lower", 0.0) + self.options.get("upper", 0.0)) / 2
         self.slope = self.options.get("slope", middle) if slope is None else slope
@@ -53,17 +57,27 @@ class Act(nn.Module):
         rate, a = self.options["c"] / self.options["p"], self.slope
         return a * x + (1 - a) * x * torch.sigmoid(rate * x)
 
+    def normalised(self, x: Tensor) -> Tensor:
+        alive = torch.ones(x.shape[1]) if self.factor is None else self.factor
+        alive = alive > 0
+        norm = nn.LayerNorm(int(alive.sum()), elementwise_affine=False)
+        result = torch.zeros_like(x)
+        result[:, alive] = norm(x[:, alive])
+        return result
+
     def forward(self, x: Tensor) -> Tensor:
-        h = self.function(x)
+        h = self.function(self.normalised(x) if self.normalise else x)
         if self.factor is None:
             return h
         each = self.factor.repeat_interleave(h.shape[1] // x.shape[1])
         return h * each.view(-1, *(1,) * (h.dim() - 2))
 
 
-def engine_activation(case: str, slopes: Tensor | None = None) -> Activation:
+def engine_activation(
+    case: str, slopes: Tensor | None = None, normalise: bool = False
+) -> Activation:
     rule, options = ACTIVATIONS[case]
-    return replace(activation.TABLE[rule](options), slopes=slopes)
+    return replace(activation.TABLE[rule](options), slopes=slopes, normalise=normalise)
 
 
 def architecture_for(case: str, architecture: Architecture) -> Architecture:
@@ -76,13 +90,15 @@ def plain_module(
     case: str = "relu",
     slopes: Tensor | None = None,
     scale: Sequence[Tensor] | None = None,
+    normalise: bool = False,
 ) -> nn.Sequential:
     """Return one seed's network, with its own weights, as anybody would write it."""
     acts: list[Act] = []
 
     def act() -> Act:
         layer = len(acts)
-        acts.append(Act(case, None if slopes is None else float(slopes[row, layer])))
+        slope = None if slopes is None else float(slopes[row, layer])
+        acts.append(Act(case, slope, normalise and layer >= len(weights.filters)))
         acts[-1].factor = None if scale is None else scale[layer][row]
         return acts[-1]
 
@@ -122,9 +138,12 @@ def fresh_weights(
     return initial_weights(architecture, seeds, "kaiming_relu", dtype=dtype)
 
 
-def random_widths(architecture: Architecture, generator: torch.Generator) -> tuple[int, ...]:
-    """Return between one unit and all for each layer of units."""
-    return tuple(int(torch.randint(1, w + 1, (), generator=generator)) for w in architecture.units)
+def random_widths(
+    architecture: Architecture, generator: torch.Generator, least: int = 1
+) -> tuple[int, ...]:
+    """Return between ``least`` units and all for each layer of units."""
+    units = architecture.units
+    return tuple(int(torch.randint(least, w + 1, (), generator=generator)) for w in units)
 
 
 def random_alive(

@@ -234,6 +234,15 @@ WRONG = {
         {"dataset": "fashion_mnist", "train.augment": "crop_flip"},
         ["train.augment:", "fashion_mnist"],
     ),
+    "normalised units that fade in": (
+        {"intervention.normalisation": "layer_norm", "intervention.gate": "linear"},
+        ["intervention.normalisation:", "'layer_norm'", "'linear'", "use none for one"],
+    ),
+    "normalisation misspelt": (
+        {"intervention.normalisation": "layernorm"},
+        ["intervention.normalisation:", "'layernorm'", "'layer_norm'"],
+    ),
+    "null normalisation": ({"intervention.normalisation": "null"}, ["normalisation:", "null"]),
     "edits that do not fit in the stream": (
         {"continual.edit_every": "1001"},
         ["continual.edit_every:", "5 events", "1001", "5000"],
@@ -361,6 +370,15 @@ def test_edits_that_just_fit_in_the_stream_are_accepted(load):
 
 def test_edits_need_not_fit_where_there_is_no_stream(load):
     assert load({"continual.edit_every": "1001", "continual.streams": "[]"}).continual.streams == ()
+
+
+@pytest.mark.parametrize("activation", catalogue.ACTIVATION)
+@pytest.mark.parametrize("changes", [{}, {**CIFAR_LAPTOP, "edit.layers": "all"}])
+def test_any_activation_may_be_normalised_with_or_without_an_edited_trunk(
+    load, activation, changes
+):
+    chosen = {"intervention.normalisation": "layer_norm", "intervention.activation": activation}
+    assert load(changes | chosen).intervention.normalisation.rule == "layer_norm"
 
 
 def test_grow_may_end_where_it_starts(load):

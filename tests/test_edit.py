@@ -93,11 +93,14 @@ def setting(
     return state, context_of(state, batch, chosen or rules())
 
 
-def half_alive(architecture: Architecture, number: int, chosen: Rules) -> tuple[State, Context]:
+def half_alive(
+    architecture: Architecture, number: int, chosen: Rules, normalise: bool = False
+) -> tuple[State, Context]:
     generator = torch.Generator().manual_seed(number)
     alive = random_alive(architecture, [-(-w // 2) for w in architecture.units], generator)
     state = state_of(architecture, alive, 2)
-    return state, context_of(state, random_batch(architecture, generator, batch=BATCH), chosen)
+    context = context_of(state, random_batch(architecture, generator, batch=BATCH), chosen)
+    return state, replace(context, activation=engine_activation("relu", normalise=normalise))
 
 
 def test_grow_takes_the_most_active_masked_units_ties_by_slot() -> None:
@@ -303,6 +306,15 @@ def test_the_function_stays_when_neighbouring_layers_grow_in_one_event(
     assert before.abs().max() > 0.1
 
 
+@pytest.mark.parametrize("name", PRESERVING)
+def test_a_newborn_moves_the_statistics_of_its_layer_and_so_the_function(name: str) -> None:
+    options, _ = PRESERVING[name]
+    state, context = half_alive(MLP, 0, rules(insertion=name, **options), normalise=True)
+    after, _ = applied(state, Event(1, 8, (3, 3), (0, 0), rewind=False), context)
+    before, now = (measured(part, context).trace.logits for part in (state, after))
+    assert (now - before).abs().max() > 1e-2
+
+
 @pytest.mark.parametrize("architecture", [MLP, CONVNET], ids=["mlp", "trunk"])
 def test_a_gate_that_starts_at_zero_leaves_the_function_at_birth(
     architecture: Architecture,
@@ -317,13 +329,16 @@ def test_a_gate_that_starts_at_zero_leaves_the_function_at_birth(
     assert (ungated.trace.logits - before.trace.logits).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("normalise", [False, True], ids=["raw", "normalised"])
 @pytest.mark.parametrize("number", range(3))
-def test_the_gradient_that_matching_predicts_is_there_when_one_layer_grows(number: int) -> None:
+def test_the_gradient_that_matching_predicts_is_there_when_one_layer_grows(
+    number: int, normalise: bool
+) -> None:
     """The prediction is for the function before the event, so here newborns take no part yet.
 
     Their gradient is measured as if they were alive, which they become one by one.
     """
-    state, context = half_alive(MLP, number, rules(insertion="gradient_matched"))
+    state, context = half_alive(MLP, number, rules(insertion="gradient_matched"), normalise)
     alive = state.units[1].alive
     after, record = applied(state, Event(1, 8, (0, 3), (0, 0), rewind=False), context)
     units = (after.units[0], replace(after.units[1], alive=alive))

@@ -30,10 +30,10 @@ from networks import (
     state_of,
     with_history,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from plasticity import optim
+from plasticity import optim, rng
 from plasticity.network import (
     RELU,
     Architecture,
@@ -43,11 +43,12 @@ from plasticity.network import (
     forward,
     initial_weights,
 )
-from plasticity.probe import as_if_alive_gradients, measure
+from plasticity.probe import as_if_alive_gradients, measure, weighted_curvature
 from plasticity.state import State, gather, new_state, scatter, take_units
 
 architectures = pytest.mark.parametrize("architecture", [MLP, CONVNET], ids=["mlp", "convnet"])
 activations = pytest.mark.parametrize("case", ACTIVATIONS)
+norms = pytest.mark.parametrize("normalise", [False, True], ids=["raw", "normalised"])
 
 
 def gradients(weights: Weights, x, y, activation=RELU, scale=None):
@@ -62,10 +63,13 @@ def assert_close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-12) -> None
     torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
 
 
+@norms
 @activations
 @architectures
 @pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
-def test_logits_loss_and_gradients_equal_autograd_of_plain_modules(architecture, case, scaled):
+def test_logits_loss_and_gradients_equal_autograd_of_plain_modules(
+    architecture, case, scaled, normalise
+):
     """Scaled: some units of every layer masked, the others gated; slopes are given."""
     generator = torch.Generator().manual_seed(0)
     architecture = architecture_for(case, architecture)
@@ -77,9 +81,10 @@ def test_logits_loss_and_gradients_equal_autograd_of_plain_modules(architecture,
         alive = random_alive(architecture, [w // 2 + 1 for w in architecture.units], generator)
         strengths = random_strengths(alive, generator)
         scale = tuple(mask * part for mask, part in zip(alive, strengths, strict=True))
-    trace, loss, grads = gradients(weights, x, y, engine_activation(case, slopes), scale)
+    activation = engine_activation(case, slopes, normalise)
+    trace, loss, grads = gradients(weights, x, y, activation, scale)
     for row in range(len(SEEDS)):
-        module = plain_module(weights, row, case, slopes, scale)
+        module = plain_module(weights, row, case, slopes, scale, normalise)
         logits = module(x[row])
         expected = functional.cross_entropy(logits, y[row])
         expected.backward()
@@ -89,13 +94,24 @@ def test_logits_loss_and_gradients_equal_autograd_of_plain_modules(architecture,
             assert_close(ours[row], theirs.grad)
 
 
-def as_if_alive(state: State, row: int, x: Tensor, y: Tensor, case: str, gates: list[Tensor]):
+def normal(z: Tensor, alive: Tensor) -> Tensor:
+    """Return z normalised over alive units, others with these statistics as given numbers."""
+    mean = z[:, alive].mean(1, keepdim=True)
+    deviation = (z[:, alive].var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    others = (z - mean.detach()) / deviation.detach()
+    return torch.where(alive, (z - mean) / deviation, others)
+
+
+def as_if_alive(
+    state: State, row: int, x: Tensor, y: Tensor, case: str, gates: list[Tensor], normalise: bool
+):
     """Return by autograd, for each layer: dL/dz of every slot as if it were alive, the gradients of
     weights into such slots, and those of weights out of them (from the second layer on).
 
     Beside each unit stands a copy that reads nothing new, is never masked and adds exactly 0: what
     it would do to the loss flows to its pre-activation. Beside each layer's weights stand others,
-    all 0, from the units that are not masked. L is each image's own loss.
+    all 0, from the units that are not masked. L is each image's own loss. Where layers are
+    normalised, z is what comes of that; the copies of masked units find its statistics given.
     """
     weights, depth = state.weights, len(state.weights.filters)
     matrices = [*weights.filters, *weights.incoming]
@@ -117,9 +133,12 @@ def as_if_alive(state: State, row: int, x: Tensor, y: Tensor, case: str, gates: 
         if layer == len(matrices) - 1:
             break
         into.append(torch.zeros_like(matrix[row], requires_grad=True))
-        deltas.append(through(given.detach(), into[-1]))
+        copied = z.detach() + through(given.detach(), into[-1])
+        if normalise and layer >= depth:
+            z, copied = (normal(part, state.alive[layer][row]) for part in (z, copied))
+        deltas.append(copied)
         deltas[-1].retain_grad()
-        outputs = act(z), act(z.detach() + deltas[-1])
+        outputs = act(z), act(deltas[-1])
         if layer < depth:
             outputs = [functional.max_pool2d(h, 2) for h in outputs]
         alive, gate = state.alive[layer][row], gates[layer][row]
@@ -131,7 +150,7 @@ def as_if_alive(state: State, row: int, x: Tensor, y: Tensor, case: str, gates: 
     return deltas, into, out_of
 
 
-def measured_case(architecture: Architecture, case: str, low: float):
+def measured_case(architecture: Architecture, case: str, low: float, normalise: bool):
     """Return a probe of a state with masked units in every layer, the others gated from ``low``."""
     generator = torch.Generator().manual_seed(1)
     architecture = architecture_for(case, architecture)
@@ -140,17 +159,22 @@ def measured_case(architecture: Architecture, case: str, low: float):
     batch = random_batch(architecture, generator)
     gates = random_strengths(alive, generator, low)
     given = None if low == 1 else gates
-    measured = measure(state, *batch, engine_activation(case), given, through_trunk=True)
-    theirs = [as_if_alive(state, row, *(b[row] for b in batch), case, gates) for row in range(2)]
+    activation = engine_activation(case, normalise=normalise)
+    measured = measure(state, *batch, activation, given, through_trunk=True)
+    theirs = [
+        as_if_alive(state, row, *(b[row] for b in batch), case, gates, normalise)
+        for row in range(2)
+    ]
     return state, measured, theirs
 
 
+@norms
 @activations
 @architectures
 @pytest.mark.parametrize("low", [1, 0.1], ids=["plain", "gated"])
-def test_probes_measure_masked_units_as_if_they_were_alive(architecture, case, low):
+def test_probes_measure_masked_units_as_if_they_were_alive(architecture, case, low, normalise):
     """Of channels a monotone function is measured where pooling looks, the others everywhere."""
-    state, measured, theirs = measured_case(architecture, case, low)
+    state, measured, theirs = measured_case(architecture, case, low, normalise)
     for row, (deltas, _, _) in enumerate(theirs):
         for signals, expected in zip(measured.signals, deltas, strict=True):
             delta = expected.grad
@@ -163,6 +187,7 @@ def test_probes_measure_masked_units_as_if_they_were_alive(architecture, case, l
         assert signals.delta.abs().amax(1)[~alive].max() > 0
 
 
+@norms
 @activations
 @pytest.mark.parametrize(
     ("architecture", "low"),
@@ -178,10 +203,11 @@ def test_probes_measure_masked_units_as_if_they_were_alive(architecture, case, l
         ),
     ],
 )
-def test_gradients_as_if_alive_are_those_of_autograd(architecture, case, low):
+def test_gradients_as_if_alive_are_those_of_autograd(architecture, case, low, normalise):
     """With gates for masked slots alone, which are never gated and are all that rules read."""
-    state, measured, theirs = measured_case(architecture, case, low)
-    into, out_of = as_if_alive_gradients(state, measured, engine_activation(case))
+    state, measured, theirs = measured_case(architecture, case, low, normalise)
+    activation = engine_activation(case, normalise=normalise)
+    into, out_of = as_if_alive_gradients(state, measured, activation)
     images = measured.loss.shape[1]
     for row, (_, theirs_into, theirs_out_of) in enumerate(theirs):
         for layer, alive in enumerate(state.alive):
@@ -193,13 +219,75 @@ def test_gradients_as_if_alive_are_those_of_autograd(architecture, case, low):
             assert_close(ours[:, known], theirs_out_of[layer].grad[:, known] / images)
 
 
+@norms
 @architectures
-def test_gradients_of_masked_weights_are_exactly_zero(architecture):
+def test_the_error_is_the_gradient_of_what_weights_make_before_any_normalisation(
+    architecture, normalise
+):
+    """Insertion rules take dL/dz x input for the gradient of weights into the next layer."""
+    generator = torch.Generator().manual_seed(2)
+    alive = random_alive(architecture, [w // 2 for w in architecture.units], generator)
+    state = new_state(fresh_weights(architecture), alive, 0)
+    x, y = random_batch(architecture, generator)
+    activation = engine_activation("relu", normalise=normalise)
+    measured = measure(state, x, y, activation)
+    for row in range(2):
+        module = plain_module(state.weights, row, scale=alive, normalise=normalise)
+        h, made = x[row], []
+        for layer in module:
+            h = layer(h)
+            if isinstance(layer, nn.Linear):
+                h.retain_grad()
+                made.append(h)
+        functional.cross_entropy(h, y[row], reduction="sum").backward()
+        for error, z in zip(measured.flow.error, made, strict=True):
+            assert_close(error[row], z.grad)
+
+
+@norms
+def test_the_curvature_is_that_of_the_whole_hessian(normalise):
+    """One random vector of signs r: w^2 x r x (H r), H by autograd from plain modules."""
+    generator = torch.Generator().manual_seed(2)
+    alive = random_alive(MLP, (6, 5), generator)
+    state = new_state(fresh_weights(MLP), alive, 0)
+    x, y = random_batch(MLP, generator)
+    activation = engine_activation("gelu", normalise=normalise)
+    ours = weighted_curvature(state, x, y, activation, 1, SEEDS)
+    for row, seed in enumerate(SEEDS):
+        module = plain_module(state.weights, row, "gelu", scale=alive, normalise=normalise)
+        parameters = named_parameters(module)
+        loss = functional.cross_entropy(module(x[row]), y[row])
+        slope = torch.autograd.grad(loss, parameters, create_graph=True)
+        flat = torch.cat([part.flatten() for part in slope])
+        hessian = torch.stack(
+            [
+                torch.cat(
+                    [
+                        part.flatten()
+                        for part in torch.autograd.grad(entry, parameters, retain_graph=True)
+                    ]
+                )
+                for entry in flat
+            ]
+        )
+        draw = rng.stream(seed, "curvature", 0)
+        signs = torch.cat(
+            [torch.from_numpy(draw.integers(0, 2, p.shape) * 2.0 - 1).flatten() for p in parameters]
+        )
+        weights = torch.cat([p.detach().flatten() for p in parameters])
+        found = torch.cat([tensor[row].flatten() for tensor in ours.tensors()])
+        assert_close(found, weights.square() * signs * (hessian @ signs))
+
+
+@norms
+@architectures
+def test_gradients_of_masked_weights_are_exactly_zero(architecture, normalise):
     generator = torch.Generator().manual_seed(2)
     alive = random_alive(architecture, [w // 2 for w in architecture.units], generator)
     x, y = random_batch(architecture, generator)
     scale = tuple(mask.double() for mask in alive)
-    _, _, grads = gradients(fresh_weights(architecture), x, y, RELU, scale)
+    activation = engine_activation("relu", normalise=normalise)
+    _, _, grads = gradients(fresh_weights(architecture), x, y, activation, scale)
     for grad, used in zip(grads.tensors(), joined(architecture, alive), strict=True):
         assert (grad[~used] == 0).all()
         assert (grad[used] != 0).any()
@@ -212,23 +300,28 @@ def test_gradients_of_masked_weights_are_exactly_zero(architecture):
     st.sampled_from(sorted(ACTIVATIONS)),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
 )
 @settings(max_examples=500)
 def test_masked_and_compact_agree_in_logits_gradients_and_twenty_steps(
-    conv, number, rule, case, gated, old
+    conv, number, rule, case, gated, old, normalise
 ):
-    """500 random plans: units of every layer, slots, strengths, activation, slopes, weights, data,
-    optimizer; old: moments and step counts of their own for every unit."""
+    """500 random plans: units of every layer, slots, strengths, activation, normalisation, slopes,
+    weights, data, optimizer; old: moments and step counts of their own for every unit. Normalised
+    layers have three units or more and learn at a tenth of the rate: two units that are almost
+    equal are divided by almost nothing, and rounding grows from step to step."""
     generator = torch.Generator().manual_seed(number)
     architecture = architecture_for(case, CONVNET if conv else MLP)
-    alive = random_alive(architecture, random_widths(architecture, generator), generator)
+    widths = random_widths(architecture, generator, least=3 if normalise else 1)
+    alive = random_alive(architecture, widths, generator)
     optimizer = optim.Optimizer(rule[0], momentum=rule[1], weight_decay=1e-3)
     full = state_of(architecture, all_alive(architecture), optimizer.num_moments)
     full = with_history(full, generator) if old else full
     units = zip(full.units, alive, strict=True)
     state = replace(full, units=tuple(replace(part, alive=mask) for part, mask in units))
     x, y = random_batch(architecture, generator)
-    activation = engine_activation(case, random_slopes(case, architecture, generator))
+    slopes = random_slopes(case, architecture, generator)
+    activation = engine_activation(case, slopes, normalise)
     strengths = random_strengths(alive, generator, 0.1 if gated else 1.0)
     copy, masked = gather(state), gather(full)
     mask_scale = tuple(mask * part for mask, part in zip(alive, strengths, strict=True))
@@ -248,7 +341,7 @@ def test_masked_and_compact_agree_in_logits_gradients_and_twenty_steps(
             for ours, theirs in zip(copy.grads.tensors(), expected.tensors(), strict=True):
                 assert_close(ours, theirs, 1e-10)
         for net, _ in nets:
-            optim.step_(net, optimizer, [0.05] * 2)
+            optim.step_(net, optimizer, [0.005 if normalise else 0.05] * 2)
     expected = take_units(masked.weights, copy.slots)
     for ours, theirs in zip(copy.weights.tensors(), expected.tensors(), strict=True):
         assert_close(ours, theirs, 1e-10)

@@ -124,6 +124,23 @@ def test_arms_share_initialisation_and_batches():
         assert torch.equal(jobs[0].batches(step)[0], jobs[1].batches(step)[0])
 
 
+@pytest.mark.parametrize("name", ["relu", "random_smooth_leaky"])
+@pytest.mark.parametrize("normalisation", catalogue.NORMALISATION)
+def test_training_evaluation_and_events_have_the_same_normalisation(normalisation, name):
+    params = params_of(
+        intervention__normalisation=normalisation, intervention__activation=name, op="grow"
+    )
+    kept = recipe.random_masks(recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask")
+    stream = next(iter(config.stream_runs(params).values()))
+    for job in (
+        recipe.train_job(params, SETTING, SEEDS),
+        recipe.retrain_job(params, SETTING, SEEDS, "masked_fresh", kept),
+        recipe.continual_job(params, SETTING, SEEDS, stream, (0.01, 0.01)),
+    ):
+        used = (job.activation, job.activation_at(0), job.context.activation)
+        assert {part.normalise for part in used} == {normalisation == "layer_norm"}
+
+
 def test_rewind_only_when_units_were_removed_or_at_every_event():
     backbone = recipe.architecture(params_of(), SETTING.dataset)
 

@@ -43,42 +43,59 @@ def dataset_of(architecture: Architecture) -> Dataset:
     )
 
 
-def extracted(architecture: Architecture, number: int, folder: Path, case: str = "relu"):
+def extracted(
+    architecture: Architecture,
+    number: int,
+    folder: Path,
+    case: str = "relu",
+    normalise: bool = False,
+    least: int = 1,
+):
     generator = torch.Generator().manual_seed(number)
-    alive = random_alive(architecture, random_widths(architecture, generator), generator)
+    alive = random_alive(architecture, random_widths(architecture, generator, least), generator)
     weights = initial_weights(architecture, SEEDS, "kaiming_relu")
     state = new_state(weights, alive, 0)
     rule, options = ACTIVATIONS[case]
     choice = Choice(rule=rule, options=options)
-    subnetwork.save(folder, state, 1, architecture, dataset_of(architecture), choice)
+    dataset = dataset_of(architecture)
+    subnetwork.save(folder, state, 1, architecture, dataset, choice, normalise=normalise)
     return state, subnetwork.load_subnetwork(folder)
 
 
 def assert_same_logits(
-    net: subnetwork.Subnetwork, state: State, row: int, images, case: str, scale
+    net: subnetwork.Subnetwork, state: State, row: int, images, case: str, scale, normalise=False
 ):
     """Compare with the full network as plain modules; float32: 1e-5 of the largest logit."""
     x = net.standardise(images)
     scale = tuple(part.float() for part in scale)
     with torch.no_grad():
         small = net.module(x)
-        full = plain_module(state.weights, row, case, scale=scale)(x)
+        full = plain_module(state.weights, row, case, scale=scale, normalise=normalise)(x)
     assert float((full - small).abs().max()) <= 1e-5 * float(full.abs().max())
 
 
 @given(
-    conv=st.booleans(), number=st.integers(0, 2**32 - 1), case=st.sampled_from(sorted(ACTIVATIONS))
+    conv=st.booleans(),
+    number=st.integers(0, 2**32 - 1),
+    case=st.sampled_from(sorted(ACTIVATIONS)),
+    normalise=st.booleans(),
 )
 @settings(max_examples=500)
 def test_extracted_logits_equal_masked_logits_for_random_plans(
-    conv, number, case, tmp_path_factory
+    conv, number, case, normalise, tmp_path_factory
 ):
-    """500 plans: units of every layer, slots, activation."""
+    """500 plans: units of every layer (three or more where normalised: the less two units differ,
+    the more of float32 is lost), slots, activation, normalisation."""
     architecture = architecture_for(case, CONVNET if conv else MLP)
     folder = tmp_path_factory.getbasetemp() / "net"
-    state, net = extracted(architecture, number, folder, case)
+    state, net = extracted(architecture, number, folder, case, normalise, 3 if normalise else 1)
     images = dataset_of(architecture).test_images
-    assert_same_logits(net, state, 1, images, case, state.alive)
+    assert_same_logits(net, state, 1, images, case, state.alive, normalise)
+    norms = [part for part in net.module if isinstance(part, torch.nn.LayerNorm)]
+    assert [norm.normalized_shape for norm in norms] == [
+        (width,) for width in net.architecture.widths * normalise
+    ]
+    assert all(norm.eps == 1e-5 and norm.weight is None for norm in norms)
 
 
 def fading(state: State, steps: int):
@@ -96,29 +113,46 @@ def test_a_trained_network_with_units_that_still_fade_in_is_extracted_as_it_is(
     op, trunk, case, tmp_path
 ):
     """For every operator and activation, with the trunk edited or not; 15 steps of 40."""
+    final = extracted_as_it_is(
+        op, trunk, case, tmp_path, 40, intervention__gate={"rule": "linear", "steps": 40}
+    )
+    half = any(bool(((part > 0) & (part < 1)).any()) for part in fading(final.state, 40))
+    assert half == (op in config.ADDING)
+
+
+@pytest.mark.parametrize("case", ["relu", "crelu", "random_smooth_leaky"])
+@pytest.mark.parametrize("trunk", [False, True], ids=["mlp", "trunk"])
+@pytest.mark.parametrize("op", ["grow", "prune", "turnover"])
+def test_a_trained_network_that_is_normalised_is_extracted_as_it_is(op, trunk, case, tmp_path):
+    extracted_as_it_is(op, trunk, case, tmp_path, 0, intervention__normalisation="layer_norm")
+
+
+def extracted_as_it_is(op: str, trunk: bool, case: str, tmp_path: Path, steps: int, **more):
+    """Train, extract and compare every seed; newborns fade in for some steps."""
     rule, options = ACTIVATIONS[case]
     changes = {"dataset": "cifar10", "edit__layers": "all"} if trunk else {}
     params = params_of(
         op=op,
         intervention__activation={"rule": rule, **options},
-        intervention__gate={"rule": "linear", "steps": 40},
         measure__enabled=False,
         **changes,
+        **more,
     )
     setting = TRUNK_SETTING if trunk else SETTING
     job = recipe.train_job(params, setting, SEEDS)
     final = run(job, tmp_path, lambda news: None)  # noqa: ARG005
-    scale = fading(final.state, 40)
-    half = any(bool(((part > 0) & (part < 1)).any()) for part in scale)
-    assert half == (op in config.ADDING)
+    scale = fading(final.state, steps) if steps else final.state.alive
+    normalise = params.intervention.normalisation.rule == "layer_norm"
     for row in range(len(SEEDS)):
         masked = extraction._Masked(results.one_seed(final.state, row), params)
         path = tmp_path / "net"
         chosen = params.intervention.activation
         folded = extraction._folded(masked)
-        subnetwork.save(path, folded, 0, job.architecture, setting.dataset, chosen)
+        dataset = setting.dataset
+        subnetwork.save(path, folded, 0, job.architecture, dataset, chosen, normalise=normalise)
         net = subnetwork.load_subnetwork(path)
-        assert_same_logits(net, final.state, row, setting.dataset.test_images, case, scale)
+        images = dataset.test_images
+        assert_same_logits(net, final.state, row, images, case, scale, normalise)
         extraction._check(
             extraction._compare(masked, net, setting.dataset)
             | {
@@ -128,6 +162,7 @@ def test_a_trained_network_with_units_that_still_fade_in_is_extracted_as_it_is(
                 ),
             }
         )
+    return final
 
 
 def test_parameters_of_the_published_network():
@@ -175,15 +210,26 @@ def test_every_flipped_byte_is_told_before_use(name, tmp_path):
             subnetwork.load_subnetwork(tmp_path / "net")
 
 
+def rewritten(folder: Path, description: dict[str, object]) -> Path:
+    (folder / "arch.json").write_text(json.dumps(description))
+    sums = {n: files.sha256(folder / n) for n in ("weights.safetensors", "arch.json")}
+    (folder / "manifest.json").write_text(json.dumps(sums))
+    return folder
+
+
 def test_a_newer_format_is_refused(tmp_path):
     extracted(MLP, 8, tmp_path / "net")
-    path = tmp_path / "net" / "arch.json"
-    description = json.loads(path.read_text()) | {"format": 99}
-    path.write_text(json.dumps(description))
-    sums = {n: files.sha256(path.parent / n) for n in ("weights.safetensors", "arch.json")}
-    (path.parent / "manifest.json").write_text(json.dumps(sums))
+    description = json.loads((tmp_path / "net" / "arch.json").read_text()) | {"format": 99}
     with pytest.raises(DataError, match="format 99"):
-        subnetwork.load_subnetwork(path.parent)
+        subnetwork.load_subnetwork(rewritten(tmp_path / "net", description))
+
+
+def test_normalisation_of_other_than_the_hidden_layers_is_refused(tmp_path):
+    extracted(MLP, 8, tmp_path / "net", normalise=True)
+    description = json.loads((tmp_path / "net" / "arch.json").read_text())
+    description["layers"] = [part for part in description["layers"] if part["name"] != "fc2_norm"]
+    with pytest.raises(DataError, match="to normalise, expected none or the hidden layers"):
+        subnetwork.load_subnetwork(rewritten(tmp_path / "net", description))
 
 
 def test_nothing_but_torch_is_needed_to_read_the_weights(tmp_path):

@@ -103,6 +103,17 @@ def job_of(
     )
 
 
+def normalised(job: Job) -> Job:
+    activation = replace(RELU, normalise=True)
+    context = replace(job.context, activation=activation)
+    return replace(
+        job,
+        activation_at=lambda step: activation,  # noqa: ARG005
+        activation=activation,
+        context=context,
+    )
+
+
 def quiet(news: dict[str, object]) -> None:
     del news
 
@@ -112,7 +123,7 @@ class MaskedOracle:
 
     def __init__(self, job: Job, row: int) -> None:
         self.job, self.row = job, row
-        self.module = plain_module(job.initial, row)
+        self.module = plain_module(job.initial, row, normalise=job.activation.normalise)
         self.acts = [layer for layer in self.module if isinstance(layer, Act)]
         self.parameters = named_parameters(self.module)
         if job.optimizer.rule == "sgd":
@@ -160,9 +171,15 @@ class MaskedOracle:
     [(MLP, False), (CONVNET, False), (CONVNET, True)],
     ids=["mlp", "convnet", "convnet-trunk"],
 )
+@pytest.mark.parametrize("normalise", [False, True], ids=["raw", "normalised"])
 @pytest.mark.parametrize("kind", ["grow", "prune", "rewind", "reveal"])
 def test_training_with_an_edit_equals_a_plain_loop_per_seed(
-    kind: str, architecture: Architecture, trunk: bool, optimizer: optim.Optimizer, tmp_path: Path
+    kind: str,
+    normalise: bool,
+    architecture: Architecture,
+    trunk: bool,
+    optimizer: optim.Optimizer,
+    tmp_path: Path,
 ) -> None:
     """Grow or prune at step 25, with a rewind or without, or wake some of the sleepers."""
     depth, hidden = len(architecture.trunk), len(architecture.widths)
@@ -177,6 +194,8 @@ def test_training_with_an_edit_equals_a_plain_loop_per_seed(
         wakes=kind == "reveal",
     )  # fmt: skip
     job = job_of(architecture, optimizer, (event,), half if adds else architecture.units)
+    if normalise:
+        job = normalised(job)
     if kind == "reveal":
         asleep = tuple(~founders for founders in job.alive)
         job = replace(job, alive=all_alive(architecture), asleep=asleep)
@@ -427,6 +446,7 @@ RUNS: dict[str, dict[str, object]] = {
     **rules_of("intervention__optimizer_state", catalogue.OPTIMIZER_STATE, op="turnover"),
     **rules_of("intervention__trainability", catalogue.TRAINABILITY),
     **rules_of("intervention__activation", catalogue.ACTIVATION),
+    **on_both("intervention__normalisation", catalogue.NORMALISATION),
 }
 
 
@@ -467,16 +487,24 @@ def test_probes_switched_off_leave_every_trained_weight_as_it_is(
         assert blind.progress[name] == looking.progress[name]
 
 
-@pytest.mark.parametrize("gate", ["none", {"rule": "linear", "steps": 8}], ids=["full", "gated"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"intervention__gate": {"rule": "linear", "steps": 8}},
+        {"intervention__normalisation": "layer_norm"},
+    ],
+    ids=["full", "gated", "normalised"],
+)
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu"])
 @pytest.mark.parametrize("op", ["grow", "late_reveal", "turnover"])
 def test_the_parts_of_every_gradient_in_a_whole_run_add_up(
-    op: str, activation: str, gate: object, tmp_path: Path
+    op: str, activation: str, more: dict[str, object], tmp_path: Path
 ) -> None:
     """In the mean over any cohort at any moment; and of one unit that feels a gradient, which has
     no other to be averaged with, the logarithm is that of the gradient itself."""
-    changes = {"intervention__activation": activation, "intervention__gate": gate}
-    rows = run(whole_job(op=op, **changes), tmp_path, quiet).progress["cohorts"]
+    job = whole_job(op=op, intervention__activation=activation, **more)
+    rows = run(job, tmp_path, quiet).progress["cohorts"]
     parts = ("log_norm", "log_gate", "log_error", "log_alignment")
     felt = [row for row in rows if row["log_gradient"] is not None]
     for row in felt:

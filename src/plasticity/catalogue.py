@@ -304,6 +304,20 @@ ACTIVATION = {
     ),
 }  # fmt: skip
 
+NORMALISATION = {
+    "none": Entry("pre-activations as they are", _PAPER, "both"),
+    "layer_norm": Entry(
+        "layer normalisation over the alive units, without parameters", "Ba et al. 2016", "alive"
+    ),
+}
+"""What happens to the pre-activations of hidden layers; channels and logits stay as they are.
+
+A newborn changes the mean and the variance of its layer, and so what all its units send on: with
+``layer_norm`` no insertion leaves the function as it was, ``zero_out``, ``zero_in``, ``gradmax``,
+``paired_cancel`` and ``net2wider`` without noise no more than the others. The directions of
+``gradmax`` and ``tiny`` account for the next layer's normalisation, not for the newborn's own. A
+unit that is alone in its layer is normalised to 0."""
+
 TURNOVER = {
     "fraction": Entry(
         "a share of the units at every event",
@@ -443,6 +457,7 @@ PLAIN: Mapping[str, object] = {
     "intervention.trainability": "none",
     "intervention.activation": "relu",
     "intervention.regularizer": "none",
+    "intervention.normalisation": "none",
 }
 """Backprop through the full network with ReLU: what all learners but ``operator`` start from."""
 

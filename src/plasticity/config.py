@@ -209,6 +209,7 @@ class Intervention(_Section):
     trainability: Annotated[Choice, BeforeValidator(_rule_of(catalogue.TRAINABILITY))]
     activation: Annotated[Choice, BeforeValidator(_rule_of(catalogue.ACTIVATION))]
     regularizer: Annotated[Choice, BeforeValidator(_rule_of(catalogue.REGULARIZER))]
+    normalisation: Annotated[Choice, BeforeValidator(_rule_of(catalogue.NORMALISATION))]
 
 
 class Train(_Section):
@@ -754,6 +755,11 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
                 "units; crelu has two",
             )
             for name, table, choice in used
+        ),
+        (
+            chosen.normalisation.rule != "none" and chosen.gate.rule != "none",
+            f"intervention.normalisation: '{chosen.normalisation.rule}' counts every alive unit in "
+            f"full, also one that fades in by '{chosen.gate.rule}'; use none for one of the two",
         ),
         (
             params.op == "turnover" and chosen.insertion.rule == "gradient_matched",

@@ -17,7 +17,6 @@ from plasticity.errors import CheckError
 from plasticity.network import forward
 from plasticity.results import read_state
 from plasticity.rules import gate
-from plasticity.rules.activation import TABLE as ACTIVATIONS
 from plasticity.state import State
 from plasticity.tables import Row, write_table
 from plasticity.units import Slots, slots_of, with_slots
@@ -43,8 +42,16 @@ def extract_all(params: Params, dataset: Dataset, folder: Path) -> dict[str, obj
     for seed in range(params.train.seeds):
         masked = _Masked(read_state(seed), params)
         path = folder / files.subnetwork_path(seed).name
-        chosen = params.intervention.activation
-        subnetwork.save(path, _folded(masked), 0, backbone, dataset, chosen)
+        chosen = params.intervention
+        subnetwork.save(
+            path,
+            _folded(masked),
+            0,
+            backbone,
+            dataset,
+            chosen.activation,
+            normalise=chosen.normalisation.rule == "layer_norm",
+        )
         extracted = subnetwork.load_subnetwork(path)
         row = _compare(masked, extracted, dataset) | {
             "seed": seed,
@@ -85,9 +92,9 @@ class _Masked:
 
     def __init__(self, state: State, params: Params) -> None:
         self.state, self.params = state, params
-        fade, chosen = params.intervention.gate, params.intervention.activation
+        fade = params.intervention.gate
         self.strengths = gate.strengths(state.units, fade.rule, fade.options)
-        self._activation = ACTIVATIONS[chosen.rule](chosen.options)
+        self._activation = recipe.activation_of(params)
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits of standardised images."""

@@ -25,7 +25,10 @@ def _multiply_adds(architecture: Architecture) -> list[int]:
 
 
 def forward_flops(architecture: Architecture) -> int:
-    """Return the FLOPs of one image's forward pass: 2 per multiply-add, nothing else counted."""
+    """Return the FLOPs of one image's forward pass: 2 per multiply-add, nothing else counted.
+
+    Elementwise work is left out: activations, pooling and normalisation.
+    """
     return 2 * sum(_multiply_adds(architecture))
 
 

@@ -81,7 +81,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function, elementwise but for the units' axis."""
+    """An activation function, elementwise but for the units' axis, and what comes before it."""
 
     value: Callable[[Tensor, Tensor | None, int], Tensor]
     """Pre-activation z, slope, units' axis -> h; may overwrite z where ``pull`` needs h alone."""
@@ -92,6 +92,8 @@ class Activation:
     """Whether pooling may come before it."""
     slopes: Tensor | None = None
     """(S, layers of units) for this step, or None where the function has no random slope."""
+    normalise: bool = False
+    """Whether pre-activations of hidden layers, not the trunk's, are ``normalised`` before it."""
 
     def slope(self, layer: int, seed: int | None = None) -> Tensor | None:
         """Return the slope of a layer, to be broadcast over all seeds or over one."""
@@ -169,11 +171,14 @@ class Trace:
     inputs: tuple[Tensor, ...]
     """(S, B, I): what enters each fully connected layer, masked units as 0."""
     z: tuple[Tensor, ...]
-    """(S, B, H) for each hidden layer: pre-activations, or h where ReLU has overwritten them."""
+    """(S, B, H) for each hidden layer: pre-activations, or h where ReLU has overwritten them.
+    Where they are normalised, what came of that, never overwritten."""
     hidden: tuple[Tensor, ...]
     """(S, B, H) for each hidden layer: after the activation, before the mask."""
     logits: Tensor
     """(S, B, C)."""
+    deviation: tuple[Tensor, ...]
+    """(S, B, 1) for each hidden layer: what normalisation divided by; () without it."""
 
 
 def initial_bounds(architecture: Architecture, rule: str) -> list[float]:
@@ -246,6 +251,45 @@ def initial_weights(
 Scale = tuple[Tensor | None, ...]
 """(S, H) for each layer of units: what its activations are multiplied by; None is 1."""
 
+NORM_EPS = 1e-5
+"""Added to the variance, as torch.nn.LayerNorm does."""
+
+
+def normalised(z: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return a layer's z less its mean over its standard deviation, and that deviation (S, B, 1).
+
+    Layer normalisation (Ba et al. 2016) without parameters. Mean and biased variance are those of
+    the image's alive units, the ones with a scale above 0. Masked units are normalised alike but
+    count for nothing, so they can be measured as if alive. A unit alone in its layer gets 0.
+
+    Parameters
+    ----------
+    z
+        (S, B, H).
+    scale
+        (S, H), or None where all units are alive.
+    """
+    centred = z - _mean_of_alive(z, scale)
+    deviation = (_mean_of_alive(centred.square(), scale) + NORM_EPS).sqrt()
+    return centred / deviation, deviation
+
+
+def _before_normalisation(
+    delta: Tensor, z: Tensor, deviation: Tensor, scale: Tensor | None
+) -> Tensor:
+    """Return dL/dz before ``normalised`` from that after it (S, B, H), masked units as 0."""
+    along = z * _mean_of_alive(delta * z, scale)
+    raw = (delta - _mean_of_alive(delta, scale) - along) / deviation
+    return raw if scale is None else raw * (scale > 0)[:, None]
+
+
+def _mean_of_alive(values: Tensor, scale: Tensor | None) -> Tensor:
+    """Return the mean over the alive units, (S, B, 1)."""
+    if scale is None:
+        return values.mean(2, keepdim=True)
+    alive = (scale > 0).to(values.dtype)
+    return torch.bmm(values, (alive / alive.sum(1, keepdim=True))[:, :, None])
+
 
 def forward(
     weights: Weights, x: Tensor, activation: Activation = RELU, scale: Scale | None = None
@@ -259,7 +303,8 @@ def forward(
     x
         (S, B, C, H, W) with a trunk, (S, B, I) without.
     activation
-        Of every layer of units.
+        Of every layer of units. Hidden layers alone are normalised before it, channels and logits
+        never.
     scale
         Applied after the activation: 0 for masked units, a gate's strength for units that fade in.
     """
@@ -268,13 +313,19 @@ def forward(
     inputs: list[Tensor] = [features]
     pre: list[Tensor] = []
     hidden: list[Tensor] = []
+    deviations: list[Tensor] = []
     last = len(weights.incoming) - 1
     for layer, (incoming, bias) in enumerate(zip(weights.incoming, weights.bias, strict=True)):
         z = torch.baddbmm(bias[:, None], inputs[-1], incoming.mT)  # (S, B, H)
         if layer == last:
-            return Trace(trunk, tuple(inputs), tuple(pre), tuple(hidden), z)
-        h = activation.value(z, activation.slope(depth + layer), 2)
+            return Trace(trunk, tuple(inputs), tuple(pre), tuple(hidden), z, tuple(deviations))
         factor = None if scale is None else scale[depth + layer]
+        entered = z
+        if activation.normalise:
+            z, deviation = normalised(z, factor)
+            deviations.append(deviation)
+            entered = z.clone()  # may be overwritten, z is needed on the way back
+        h = activation.value(entered, activation.slope(depth + layer), 2)
         pre.append(z)
         hidden.append(h)
         inputs.append(h if factor is None else h * repeated(factor, activation.copies)[:, None])
@@ -333,7 +384,8 @@ class Flow:
     hidden: tuple[Tensor, ...]
     """(S, B, H) for each hidden layer, as ``Trace.hidden``."""
     error: tuple[Tensor, ...]
-    """(S, B, O): dL/dz of each fully connected layer, the classifier last, masked units as 0."""
+    """(S, B, O): dL/dz of each fully connected layer, the classifier last, masked units as 0; z as
+    the layer's weights make it, before any normalisation."""
 
 
 def backward(  # noqa: PLR0913 (a pass over the network, its parts all explicit)
@@ -382,7 +434,10 @@ def backward(  # noqa: PLR0913 (a pass over the network, its parts all explicit)
         z, h = trace.z[layer - 1], trace.hidden[layer - 1]
         delta = activation.pull(flow, z, h, activation.slope(unit), 2)
         factor = None if scale is None else scale[unit]
-        errors.append(delta if factor is None else delta * factor[:, None])
+        delta = delta if factor is None else delta * factor[:, None]
+        if activation.normalise:
+            delta = _before_normalisation(delta, z, trace.deviation[layer - 1], factor)
+        errors.append(delta)
     trunk: tuple[tuple[Tensor, ...], ...] = ()
     if weights.filters and (grads is not None or through_trunk):
         flow = torch.bmm(errors[-1], weights.incoming[0])

@@ -30,7 +30,12 @@ from plasticity.state import State
 
 @dataclass(frozen=True)
 class Signals:
-    """Of every slot of one layer of units; N is images times places, image by image."""
+    """Of every slot of one layer of units; N is images times places, image by image.
+
+    z is what enters the activation function: where hidden layers are normalised, what comes of
+    that. So |dL/dz| is still the product of outgoing weights, derivative and the next layer's
+    ``Flow.error``, which is taken before that layer's normalisation.
+    """
 
     hidden: Tensor
     """(S, N, H) activations, before mask and gate; of two copies their sum."""
@@ -170,7 +175,8 @@ def as_if_alive_gradients(
 
     In the first, every slot receives dL/dz as if alive, from the inputs that are alive. In the
     second, every slot sends its activation as if alive, to the consumers that are alive. L is the
-    mean over images. Convolutions are left at 0 where the trunk was not measured.
+    mean over images. Convolutions are left at 0 where the trunk was not measured. A masked slot of
+    a normalised layer leaves the statistics as they are; alive units have their part in them.
     """
     weights, trace, flow = state.weights, measurement.trace, measurement.flow
     images = measurement.loss.shape[1]
@@ -189,7 +195,8 @@ def as_if_alive_gradients(
     for layer, error in enumerate(flow.error):
         signals = measurement.signals[depth + layer] if layer < len(trace.hidden) else None
         if signals is not None:
-            into.incoming[layer].copy_(torch.bmm(signals.delta.mT, trace.inputs[layer]) / images)
+            delta = _before_normalisation(measurement, layer, signals, state.alive[depth + layer])
+            into.incoming[layer].copy_(torch.bmm(delta.mT, trace.inputs[layer]) / images)
         if layer > 0:
             sent = trace.hidden[layer - 1]
         elif flow.trunk:
@@ -198,6 +205,17 @@ def as_if_alive_gradients(
             continue
         out_of.incoming[layer].copy_(torch.bmm(error.mT, sent) / images)
     return into, out_of
+
+
+def _before_normalisation(
+    measurement: Measurement, layer: int, signals: Signals, alive: Tensor
+) -> Tensor:
+    """Return dL/dz as a hidden layer's own weights make z, slots as if alive."""
+    deviation = measurement.trace.deviation
+    if not deviation:
+        return signals.delta
+    error = measurement.flow.error[layer]
+    return torch.where(alive[:, None], error, signals.delta / deviation[layer])
 
 
 def _before_pooling(

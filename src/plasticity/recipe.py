@@ -49,14 +49,20 @@ class Setting:
 def architecture(params: Params, dataset: Dataset) -> Architecture:
     """Return the backbone at full capacity."""
     channels, height, width = dataset.train_images.shape[1:]
-    chosen = params.intervention.activation
     return Architecture(
         image=(channels, height, width),
         trunk=params.network.trunk,
         widths=params.network.widths,
         classes=len(dataset.classes),
-        copies=activation.TABLE[chosen.rule](chosen.options).copies,
+        copies=activation_of(params).copies,
     )
+
+
+def activation_of(params: Params) -> Activation:
+    """Return the activation function, as in evaluation, with the normalisation before it."""
+    chosen = params.intervention
+    function = activation.TABLE[chosen.activation.rule](chosen.activation.options)
+    return replace(function, normalise=chosen.normalisation.rule == "layer_norm")
 
 
 def targets(params: Params, backbone: Architecture) -> Counts:
@@ -467,7 +473,7 @@ def _shared(
 ) -> dict[str, Any]:
     """Return what every job has from the interventions between events."""
     chosen = params.intervention
-    fixed = activation.TABLE[chosen.activation.rule](chosen.activation.options)
+    fixed = activation_of(params)
     drawn = activation.slopes(
         chosen.activation.rule,
         chosen.activation.options,
@@ -502,7 +508,6 @@ def _context(
     batch_at: Callable[[int], Batch] | None = None,
 ) -> Context:
     """Return what events need; the probe is fixed unless a stream has one for every task."""
-    chosen = params.intervention.activation
     if batch_at is None:
         fixed = _probe_batch(params, setting, seeds)
         batch_at = lambda step: fixed  # noqa: E731, ARG005
@@ -511,7 +516,7 @@ def _context(
         initial=initial,
         seeds=seeds,
         optimizer=optimizer,
-        activation=activation.TABLE[chosen.rule](chosen.options),
+        activation=activation_of(params),
         batch_at=batch_at,
         threshold=params.measure.activation_threshold,
     )

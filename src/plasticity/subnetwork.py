@@ -18,7 +18,7 @@ from plasticity import files
 from plasticity.config import Choice
 from plasticity.data import Dataset, check_manifest
 from plasticity.errors import DataError
-from plasticity.network import Architecture
+from plasticity.network import NORM_EPS, Architecture
 from plasticity.state import State, alive_slots, take_units
 
 FORMAT = 2
@@ -65,13 +65,15 @@ class SmoothLeaky(nn.Module):
         return self.slope * x + (1 - self.slope) * x * torch.sigmoid(self.rate * x)
 
 
-def save(
+def save(  # noqa: PLR0913 (all that the folder says of a network)
     path: Path,
     state: State,
     row: int,
     architecture: Architecture,
     dataset: Dataset,
     activation: Choice,
+    *,
+    normalise: bool,
 ) -> None:
     """Write the alive units of one seed.
 
@@ -89,6 +91,8 @@ def save(
         Gives class names and standardisation.
     activation
         Of every layer of units.
+    normalise
+        Whether hidden layers have layer normalisation before it.
     """
     slots = tuple(alive_slots(alive[row : row + 1]) for alive in state.alive)
     one = state.weights.map(lambda tensor: tensor[row : row + 1])
@@ -100,7 +104,7 @@ def save(
         "trunk": small.trunk,
         "widths": small.widths,
         "copies": small.copies,
-        "layers": _layer_list(small, activation),
+        "layers": _layer_list(small, activation, normalise=normalise),
         "capacity": architecture.units,
         "slots": [slot[0].tolist() for slot in slots],
         "classes": dataset.classes,
@@ -140,7 +144,9 @@ def _activation_layer(activation: Choice) -> dict[str, Any]:
     return {"kind": "smooth_leaky", "slope": slope, "rate": rate}
 
 
-def _layer_list(architecture: Architecture, activation: Choice) -> list[dict[str, Any]]:
+def _layer_list(
+    architecture: Architecture, activation: Choice, *, normalise: bool
+) -> list[dict[str, Any]]:
     """Return the layers in order, each with what ``torch.nn`` needs to build it."""
     act = _activation_layer(activation)
     layers: list[dict[str, Any]] = []
@@ -155,7 +161,8 @@ def _layer_list(architecture: Architecture, activation: Choice) -> list[dict[str
     for index, (a, b) in enumerate(architecture.linears, start=1):
         layers.append({"name": f"fc{index}", "kind": "linear", "inputs": a, "outputs": b})
         if index < last:
-            layers.append({"name": f"fc{index}_act", **act})
+            norm = {"name": f"fc{index}_norm", "kind": "layer_norm", "width": b, "eps": NORM_EPS}
+            layers += [norm] * normalise + [{"name": f"fc{index}_act", **act}]
     return layers
 
 
@@ -164,6 +171,9 @@ _MODULES: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "maxpool2x2": lambda layer: nn.MaxPool2d(2),  # noqa: ARG005 (every kind's form)
     "flatten": lambda layer: nn.Flatten(),  # noqa: ARG005
     "linear": lambda layer: nn.Linear(layer["inputs"], layer["outputs"]),
+    "layer_norm": lambda layer: nn.LayerNorm(
+        layer["width"], eps=layer["eps"], elementwise_affine=False
+    ),
     "relu": lambda layer: nn.ReLU(),  # noqa: ARG005
     "leaky_relu": lambda layer: nn.LeakyReLU(layer["slope"]),
     "gelu": lambda layer: nn.GELU(),  # noqa: ARG005
@@ -195,6 +205,12 @@ def load_subnetwork(path: Path | str) -> Subnetwork:
         raise DataError(
             f"{folder}/arch.json: got format {description['format']}, expected {FORMAT}; "
             "use the version of plasticity that wrote it"
+        )
+    norms = [layer["width"] for layer in description["layers"] if layer["kind"] == "layer_norm"]
+    if norms not in ([], description["widths"]):
+        raise DataError(
+            f"{folder}/arch.json: got layers of {norms} units to normalise, expected none or the "
+            f"hidden layers, {description['widths']}"
         )
     module = nn.Sequential(
         OrderedDict((layer["name"], _module(layer)) for layer in description["layers"])

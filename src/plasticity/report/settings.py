@@ -14,6 +14,7 @@ TABLES: Mapping[str, Mapping[str, catalogue.Entry]] = {
     "trainability": catalogue.TRAINABILITY,
     "activation": catalogue.ACTIVATION,
     "regularizer": catalogue.REGULARIZER,
+    "normalisation": catalogue.NORMALISATION,
 }
 """Families of rules; the first entry of each is the default."""
 EDITS = {
@@ -68,7 +69,8 @@ def _told(choice: Choice, table: Mapping[str, catalogue.Entry]) -> str:
 
 def _idle(name: str, op: str) -> str:
     """Return a remark where the operator never comes to use a rule."""
-    needs = {"selection.prune": REMOVING, "activation": tuple(catalogue.OPERATORS)}.get(
+    always = tuple(catalogue.OPERATORS)
+    needs = {"selection.prune": REMOVING, "activation": always, "normalisation": always}.get(
         name, ADDING
     )
     return "" if op in needs else f", which {op} never uses"

@@ -24,7 +24,8 @@ class LayerView:
     """One layer of S networks before an event; statistics are those of the probe batch.
 
     What a masked slot would do is measured as if it were alive: ``hidden``, ``flow``, ``delta`` and
-    the two gradients are filled for every slot.
+    the two gradients are filled for every slot. z is what enters the activation function; where
+    layers are normalised, ``error`` alone is taken before that.
     """
 
     incoming: Tensor
