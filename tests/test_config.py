@@ -202,6 +202,10 @@ WRONG = {
         {"edit.allocation": "ends_skewed"},
         ["edit.allocation:", "three", "2"],
     ),
+    "allocation with an edited trunk": (
+        {**CIFAR_LAPTOP, "edit.layers": "all", "edit.allocation": "erk"},
+        ["edit.allocation:", "'erk'", "hidden layers alone"],
+    ),
     "epochs between cycles": ({"train.epochs": "52"}, ["train.epochs:", "52", "multiple"]),
     "retraining epochs between cycles": ({"retrain.epochs": "7"}, ["retrain.epochs:", "7"]),
     "convnet on small images": (

@@ -102,6 +102,42 @@ def test_biased_allocation_gives_the_published_targets(allocation, compactness, 
     assert targets == tuple(round(units) for units in exact)
 
 
+# By hand, sizes 4096, 512, 512, 256: bias x mass is m + n = 4608, 1024, 768, in all 6400, and the
+# mass 2490368. At 0.2, 498073.6 weights: 4608/6400 of them / 4096 = 87.55 units, 1024/6400 / 512 =
+# 155.65 and 768/6400 / 512 = 116.74. At 0.5, 1245184 weights: the third would get 291.84 of 256
+# units; 1245184 - 131072 = 1114112 are left: 4608/5632 of them / 4096 = 222.55 units and
+# 1024/5632 / 512 = 395.64.
+@pytest.mark.parametrize(
+    ("compactness", "targets"), [(0.2, (88, 156, 117)), (0.5, (223, 396, 256))]
+)
+def test_erdos_renyi_allocation_by_hand(compactness, targets):
+    bias = schedule.erdos_renyi_bias(CONVNET)
+    assert schedule.unit_targets(CONVNET, compactness, bias) == targets
+
+
+def test_erdos_renyi_bias_by_hand():
+    assert schedule.erdos_renyi_bias((10, 8, 6)) == (18 / 80, 14 / 48)
+
+
+@pytest.mark.parametrize(
+    ("widths", "targets"),
+    [
+        # Hidden layers of 784-256-256 have mass 266240; m + n is 1040 and 512, in all 1552. At 0.2,
+        # 53248 weights: 1040/1552 of them / 784 = 45.51 units, 512/1552 / 256 = 68.62.
+        ((256, 256), (46, 69)),
+        # One layer alone has the whole budget: 0.2 x 256.
+        ((256,), (51,)),
+    ],
+)
+def test_erdos_renyi_allocation_is_for_any_number_of_layers(widths, targets):
+    tree = read_yaml(ROOT / "params.yaml")
+    tree |= {"dataset": "mnist", "scale": "paper", "compactness": 0.2}
+    tree["edit"]["allocation"] = "erk"
+    tree["network"]["widths"] = list(widths)
+    params = config.resolve(tree)
+    assert recipe.targets(params, Architecture((1, 28, 28), (), widths, 10)) == targets
+
+
 def test_what_a_full_layer_cannot_take_goes_to_the_others_in_proportion():
     # By hand: masses 10*8=80, 8*6=48, 6*5=30; bias 1, 1, 9 -> the budget 0.5*158=79 gives the
     # last layer 270/398*79/6 = 8.9 > 5 units. 79-30=49 are left for masses 80 and 48:

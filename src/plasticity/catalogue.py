@@ -339,13 +339,15 @@ TURNOVER = {
     ),
 }
 
-ALLOCATIONS = {
+ALLOCATIONS: Mapping[str, tuple[float, float, float] | None] = {
     "neutral": (1.0, 1.0, 1.0),
     "fc1_protect": (1.5, 1.5, 0.6),
     "fc3_protect": (0.6, 0.6, 1.5),
     "ends_skewed": (1.2, 0.6, 1.2),
+    "erk": None,
 }
-"""Bias of each hidden layer when the weight budget is split (Lillo & Cheney 2026, table 8)."""
+"""Bias of each hidden layer when the weight budget is split (Lillo & Cheney 2026, table 8). That of
+``erk`` follows from the layers' sizes (``schedule.erdos_renyi_bias``), however many they are."""
 
 
 @dataclass(frozen=True)

@@ -598,9 +598,9 @@ def _impossible_combinations(params: Params) -> list[str]:
             "network.kind: a convnet needs images of at least 28 x 28; digits has 8 x 8",
         ),
         (
-            edit.allocation != "neutral" and len(network.widths) != 3,
+            edit.allocation not in ("neutral", "erk") and len(network.widths) != 3,
             f"edit.allocation: '{edit.allocation}' is defined for three hidden layers, "
-            f"network.widths has {len(network.widths)}; use neutral",
+            f"network.widths has {len(network.widths)}; use neutral or erk",
         ),
         (
             train.epochs % edit.cycles != 0,

@@ -69,10 +69,15 @@ def targets(params: Params, backbone: Architecture) -> Counts:
     """Return the units of each layer at the end of editing; an unedited trunk keeps all."""
     if params.op == "dense":
         return backbone.units
-    bias = None
-    if params.edit.allocation != "neutral":
-        bias = catalogue.ALLOCATIONS[params.edit.allocation]
-    head = schedule.unit_targets(backbone.sizes[:-1], params.compactness, bias)
+    sizes = backbone.sizes[:-1]
+    match params.edit.allocation:
+        case "neutral":
+            bias = None
+        case "erk":
+            bias = schedule.erdos_renyi_bias(sizes)
+        case literal:
+            bias = catalogue.ALLOCATIONS[literal]
+    head = schedule.unit_targets(sizes, params.compactness, bias)
     if params.op == "static" and params.edit.static_mask == "uniform":
         head = schedule.uniform_targets(backbone.widths, sum(head))
     return (*_trunk_counts(params, backbone, params.compactness), *head)

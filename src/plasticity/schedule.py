@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,23 @@ def unit_targets(
     return tuple(
         min(max(round(targets[layer]), 1), capacity[layer]) for layer in range(len(capacity))
     )
+
+
+def erdos_renyi_bias(sizes: Sequence[int]) -> tuple[float, ...]:
+    """Return the bias of each hidden layer that gives it a density like that of a random graph.
+
+    A layer of n units with m inputs has m n weights and the bias (m + n) / (m n): what it keeps is
+    in proportion to m + n, so small layers keep a larger share.
+
+    Parameters
+    ----------
+    sizes
+        As in ``unit_targets``.
+
+    Source: Mocanu et al. 2018 (SET); Evci et al. 2020 (RigL), without kernels, as
+    hidden layers have none. Deviation: whole units stay in place of single weights.
+    """
+    return tuple((inputs + width) / (inputs * width) for inputs, width in pairwise(sizes))
 
 
 def seed_counts(capacity: Sequence[int], fraction: float) -> tuple[int, ...]:
