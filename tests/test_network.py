@@ -195,12 +195,7 @@ def test_probes_measure_masked_units_as_if_they_were_alive(architecture, case, l
         pytest.param(MLP, 1, id="mlp-plain"),
         pytest.param(CONVNET, 1, id="convnet-plain"),
         pytest.param(MLP, 0.1, id="mlp-gated"),
-        pytest.param(
-            CONVNET,
-            0.1,
-            id="convnet-gated",
-            marks=pytest.mark.xfail(strict=True, reason="a channel's gate is left out"),
-        ),
+        pytest.param(CONVNET, 0.1, id="convnet-gated"),
     ],
 )
 def test_gradients_as_if_alive_are_those_of_autograd(architecture, case, low, normalise):

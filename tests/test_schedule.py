@@ -333,7 +333,7 @@ def test_events_end_at_the_targets(op, allocation, compactness):
     tree["edit"]["allocation"] = allocation
     params = config.resolve(tree)
     backbone = Architecture((3, 32, 32), params.network.trunk, params.network.widths, 100)
-    events = recipe.events(params, backbone, every=40, epoch=8, total=200)
+    events = recipe.events(params, backbone, recipe.Clock(40, params.edit.cycles, 8, 200))
     end = tuple(
         units + sum(event.add[layer] - event.remove[layer] for event in events)
         for layer, units in enumerate(recipe.waypoints(params, backbone)[0])

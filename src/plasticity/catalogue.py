@@ -508,6 +508,11 @@ LEARNERS = {
         {"intervention.activation": "random_smooth_leaky"},
     ),
     "crelu": Learner("CReLU", "Abbas et al. 2023", {"intervention.activation": "crelu"}),
+    "layer_norm": Learner(
+        "layer normalisation",
+        "Lyle et al. 2023",
+        {"intervention.normalisation": "layer_norm"},
+    ),
     "l2": Learner(
         "L2",
         "Kumar et al. 2023",

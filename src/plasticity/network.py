@@ -424,7 +424,9 @@ def backward(  # noqa: PLR0913 (a pass over the network, its parts all explicit)
     for layer in range(len(weights.incoming) - 1, -1, -1):
         delta = errors[-1]
         if grads is not None:
-            torch.bmm(delta.mT, trace.inputs[layer], out=grads.incoming[layer])
+            # Of one example it is an outer product, three times as fast and the same bits.
+            product = torch.mul if delta.shape[1] == 1 else torch.bmm
+            product(delta.mT, trace.inputs[layer], out=grads.incoming[layer])
             torch.sum(delta, 1, out=grads.bias[layer])
         if layer == 0:
             break

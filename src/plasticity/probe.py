@@ -62,6 +62,8 @@ class Measurement:
     """(S, B) bool."""
     signals: tuple[Signals | None, ...]
     """For each layer of units; None for the trunk unless it was asked for."""
+    scale: tuple[Tensor, ...]
+    """(S, H) for each layer of units: what activations were multiplied by, 0 where masked."""
 
 
 def strengths(alive: Sequence[Tensor], gates: Sequence[Tensor] | None) -> tuple[Tensor, ...]:
@@ -108,7 +110,7 @@ def measure(  # noqa: PLR0913 (a pass over the network, its parts all explicit)
         weights, trace, grad_logits, None, activation, scale, through_trunk=through_trunk
     )
     signals = _signals(trace, flow, activation, scale, state.alive, through_trunk=through_trunk)
-    return Measurement(trace, flow, loss, trace.logits.argmax(-1) == labels, signals)
+    return Measurement(trace, flow, loss, trace.logits.argmax(-1) == labels, signals, scale)
 
 
 def _signals(
@@ -185,11 +187,13 @@ def as_if_alive_gradients(
     for seed, arriving in enumerate(flow.trunk):
         maps = trace.trunk[seed]
         for layer, part in enumerate(maps):
-            delta = _before_pooling(part, arriving[layer], activation, layer, seed)
+            alive, scale = state.alive[layer][seed], measurement.scale[layer][seed]
+            strength = torch.where(alive, scale, 1)[:, None, None]
+            delta = _before_pooling(part, arriving[layer], activation, layer, seed) * strength
             filters = weights.filters[layer][seed]
             into.filters[layer][seed] = _filter_gradient(delta, part.entered, filters) / images
             if layer > 0:
-                used = delta * state.alive[layer][seed][:, None, None]
+                used = delta * alive[:, None, None]
                 entered = _sent(maps[layer - 1], activation)
                 out_of.filters[layer][seed] = _filter_gradient(used, entered, filters) / images
     for layer, error in enumerate(flow.error):

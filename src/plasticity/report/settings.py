@@ -17,6 +17,8 @@ TABLES: Mapping[str, Mapping[str, catalogue.Entry]] = {
     "normalisation": catalogue.NORMALISATION,
 }
 """Families of rules; the first entry of each is the default."""
+EVERYWHERE = ("activation", "normalisation", "regularizer")
+"""Families that every operator uses."""
 EDITS = {
     "continuity": "paper",
     "rewind_when": "removed",
@@ -70,7 +72,5 @@ def _told(choice: Choice, table: Mapping[str, catalogue.Entry]) -> str:
 def _idle(name: str, op: str) -> str:
     """Return a remark where the operator never comes to use a rule."""
     always = tuple(catalogue.OPERATORS)
-    needs = {"selection.prune": REMOVING, "activation": always, "normalisation": always}.get(
-        name, ADDING
-    )
+    needs = {"selection.prune": REMOVING, **dict.fromkeys(EVERYWHERE, always)}.get(name, ADDING)
     return "" if op in needs else f", which {op} never uses"
