@@ -1,4 +1,5 @@
 import ast
+import re
 from graphlib import TopologicalSorter
 
 import pytest
@@ -168,3 +169,28 @@ def test_a_stage_has_at_most_sixty_lines(name):
 def test_a_stage_imports_no_other_stage(name):
     others = {other for other in imported_modules(name) if other.startswith("stages")}
     assert others == set()
+
+
+FAMILIES = {
+    "op": catalogue.OPERATORS,
+    "intervention.selection.grow": catalogue.GROW_SELECTION,
+    "intervention.selection.prune": catalogue.PRUNE_SELECTION,
+    "intervention.insertion": catalogue.INSERTION,
+    "intervention.gate": catalogue.GATE,
+    "intervention.optimizer_state": catalogue.OPTIMIZER_STATE,
+    "intervention.trainability": catalogue.TRAINABILITY,
+    "intervention.activation": catalogue.ACTIVATION,
+    "intervention.normalisation": catalogue.NORMALISATION,
+    "intervention.regularizer": catalogue.REGULARIZER,
+    "edit.turnover": catalogue.TURNOVER,
+    "edit.allocation": catalogue.ALLOCATIONS,
+    "continual.streams": catalogue.STREAMS,
+    "continual.learners": catalogue.LEARNERS,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_readme_lists_every_rule(family):
+    rows = re.findall(r"(?m)^\| `([\w.]+)`[^|]*\| ([^|]+) \|$", (ROOT / "README.md").read_text())
+    listed = dict(rows)[family].split(", ")
+    assert sorted(listed) == sorted(FAMILIES[family])

@@ -156,8 +156,10 @@ def small_raw(train=20, test=6):
     )
 
 
-def asked(train_images="all", validation=0):
-    return config.Data(train_images=train_images, validation=validation, test_images="all")
+def asked(train_images="all", validation=0, pixels="standardised"):
+    return config.Data(
+        train_images=train_images, validation=validation, test_images="all", pixels=pixels
+    )
 
 
 def arrays_of(dataset):
@@ -585,6 +587,14 @@ def test_a_split_is_a_fixed_order_of_which_validation_comes_first():
     assert got.classes == published.classes
     rest = raw.split(published, asked(validation=5), "small")
     assert rest.train_labels.tolist() == everything.train_labels[5:].tolist()
+
+
+def test_pixels_are_standardised_by_what_is_used_for_training_or_left_in_the_unit_interval():
+    published = small_raw()
+    scaled = raw.split(published, asked(), "small")
+    assert scaled.mean == pytest.approx(published.train_images.mean((0, 2, 3)) / 255)
+    plain = raw.split(published, asked(pixels="unit"), "small")
+    assert (plain.mean, plain.std) == ((0.0,) * 3, (1.0,) * 3)
 
 
 def test_images_keep_their_labels_in_a_split():

@@ -157,6 +157,8 @@ class Data(_Section):
     validation: Annotated[int, Field(ge=0)]
     test_images: Size
     """Test images used each epoch; the ends of cycles always use all."""
+    pixels: Literal["standardised", "unit"]
+    """``standardised`` by mean and deviation of the training images, or as they are in [0, 1]."""
 
 
 class Network(_Section):

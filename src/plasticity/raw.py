@@ -225,7 +225,10 @@ def split(raw: RawDataset, data: config.Data, name: str) -> Split:
     aside, used = order[: data.validation], order[data.validation : data.validation + count]
     test = rng.stream(0, "split", 1).permutation(len(raw.test_labels))
     train_images = raw.train_images[used]
-    moments = [_mean_and_std(train_images[:, channel]) for channel in range(train_images.shape[1])]
+    moments = [
+        _mean_and_std(train_images[:, channel]) if data.pixels == "standardised" else (0.0, 1.0)
+        for channel in range(train_images.shape[1])
+    ]
     return Split(
         train_images=train_images,
         train_labels=raw.train_labels[used],
