@@ -11,7 +11,7 @@ import yaml
 
 from plasticity import catalogue, config
 from plasticity.config import label
-from plasticity.files import metrics_path, timing_path, write_json
+from plasticity.files import metrics_path, sha256, timing_path, write_json
 from plasticity.tables import SCHEMAS, Row, write_table
 
 ROOT = Path(__file__).parents[1]
@@ -472,11 +472,18 @@ def _write_metrics(ok: list[int]) -> None:
         write_json(metrics_path(stage), {})
     write_json(
         timing_path("train"),
-        {"finished": "2026-06-01T10:00:00+00:00", "seconds": 41.2, "device": "cpu", "torch": "2"},
+        {
+            "metrics": sha256(metrics_path("train")),
+            "finished": "2026-06-01T10:00:00+00:00",
+            "seconds": 41.2,
+            "device": "cpu",
+            "torch": "2",
+        },
     )
     write_json(
         timing_path("extract"),
         {
+            "metrics": sha256(metrics_path("extract")),
             "seconds": 1.5,
             "latency_ms": {"masked_batch_1": 0.42, "extracted_batch_1": 0.17},
             "seeds": len(ok),

@@ -18,7 +18,7 @@ import yaml
 from report_tables import CYCLE, EPOCHS, REPLACED, ROOT, TERMS, write_experiment
 
 from plasticity import catalogue
-from plasticity.files import FIGURES, REPORT_HTML, timing_path
+from plasticity.files import FIGURES, REPORT_HTML, metrics_path, timing_path, write_json
 from plasticity.report import (
     accounts,
     ages,
@@ -236,6 +236,17 @@ def test_same_inputs_give_the_same_bytes_and_no_times_are_no_fault(
         for folder in (folders["dense"], tmp_path)
     )
     assert once == twice
+
+
+def test_times_of_another_run_are_not_told(
+    folders: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC restores a stage's results from its cache, and leaves the times of the last run."""
+    shutil.copytree(folders["dense"], tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    assert inputs.read().timing["train"]["seconds"] == 41.2
+    write_json(metrics_path("train"), {"status": "ok", "cycle": {"acc": 12.3}})
+    assert sorted(inputs.read().timing) == ["extract"]
 
 
 def test_no_line_has_more_points_than_the_budget(pages: Mapping[str, str]) -> None:

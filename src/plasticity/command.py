@@ -13,7 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 from plasticity.errors import DeviceError, Interrupted, PlasticityError, StorageError
-from plasticity.files import timing_path, write_json
+from plasticity.files import metrics_path, sha256, timing_path, write_json
 
 EXIT_CODES = (
     "exit codes: 0 ok, 2 bad parameters, 3 missing or bad data, 4 a check failed, 5 every seed "
@@ -46,9 +46,12 @@ def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> 
     started = time.monotonic()
     try:
         details = work()
+        results = metrics_path(stage)
+        of = {"metrics": sha256(results)} if results.is_file() else {}
         write_json(
             timing_path(stage),
             {
+                **of,  # DVC may put back other results without the timing that belongs to them
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - started, 3),
                 **details,

@@ -71,10 +71,11 @@ class Display:
         spread = "" if interval.half_width is None else f"±{interval.half_width:.1f}"
         units = next(reversed(self._news.values()))["units"]
         gained = done - begun
+        noun = "seed" if len(accuracies) == 1 else "seeds"
         left = (now - self._started) * (1 - done) / gained if gained > 0 else math.inf
         eta = _duration(left) if math.isfinite(left) else "?"
         return (
-            f"{done:4.0%} · {len(accuracies)} seeds · acc {interval.mean:.1f}{spread} · "
+            f"{done:4.0%} · {len(accuracies)} {noun} · acc {interval.mean:.1f}{spread} · "
             f"units {units} · eta {eta}"
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from plasticity.config import Params, load
-from plasticity.files import PARAMS, metrics_path, read_json, timing_path
+from plasticity.files import PARAMS, metrics_path, read_json, sha256, timing_path
 from plasticity.tables import read_table
 
 STAGES = ("prepare", "train", "extract", "retrain", "continual")
@@ -76,9 +76,15 @@ def read(root: Path = Path()) -> Results:
         profiles=read_table("continual", "profiles", root),
         stream_health=read_table("continual", "health", root),
         metrics={stage: read_json(root / metrics_path(stage)) for stage in STAGES},
-        timing={
-            stage: read_json(root / timing_path(stage))
-            for stage in STAGES
-            if (root / timing_path(stage)).is_file()
-        },
+        timing={stage: found for stage in STAGES if (found := _timing(stage, root))},
     )
+
+
+def _timing(stage: str, root: Path) -> dict[str, Any]:
+    """Return when and where a stage ran, or nothing where that is another run's."""
+    path = root / timing_path(stage)
+    if not path.is_file():
+        return {}
+    found: dict[str, Any] = read_json(path)
+    mine = found.pop("metrics", None) == sha256(root / metrics_path(stage))
+    return found if mine else {}
