@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from plasticity import config, recipe
-from plasticity.config import Params
 from plasticity.data import Dataset
 from plasticity.network import Architecture
+from plasticity.sections import Params
 from plasticity.train import Job
 from plasticity.yaml12 import read_yaml
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from benchmarks.cases import BIG, CONVNET, Case, job_of, ratios, spread, turns
 from plasticity import catalogue, train
-from plasticity.config import Choice
 from plasticity.edit import apply_event
 from plasticity.probe import Measurement
 from plasticity.schedule import Event
+from plasticity.sections import Choice
 from plasticity.state import State, gather, scatter
 
 BEFORE, AFTER = 0.5, 0.6

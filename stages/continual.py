@@ -1,6 +1,6 @@
 """Run learners inside streams of tasks."""
 
-from plasticity import command, config
+from plasticity import command, config, learners
 
 
 def main() -> dict[str, object]:
@@ -8,7 +8,7 @@ def main() -> dict[str, object]:
     params = config.load("continual")
     from plasticity import launch, stream_results
 
-    runs = list(config.stream_runs(params).values())
+    runs = list(learners.stream_runs(params).values())
     tried: list[launch.Outcome] = []
     if runs and params.continual.tune_rates:
         tried, _ = launch.run(params, "continual", launch.tuning_items(params, runs))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from plasticity import catalogue, config
-from plasticity.config import label
+from plasticity import catalogue, config, sections
 from plasticity.files import metrics_path, sha256, timing_path, write_json
+from plasticity.sections import label
 from plasticity.tables import SCHEMAS, Row, write_table
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def write_experiment(
     seeds: int = 5,
     diverged: tuple[int, ...] = (),
     changes: Mapping[str, Any] | None = None,
-) -> config.Params:
+) -> sections.Params:
     """Write parameters, tables, metrics and times into the current folder, which is ``folder``."""
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree |= {"op": op, "scale": "quick"}
@@ -160,7 +160,7 @@ def _edits(op: str, seeds: list[int]) -> list[Row]:
     return rows
 
 
-def _write_units(params: config.Params, seeds: list[int], draw: np.random.Generator) -> None:
+def _write_units(params: sections.Params, seeds: list[int], draw: np.random.Generator) -> None:
     """Write what probes saw, or empty tables where nothing was measured, and the lifelines."""
     measured = seeds if params.measure.enabled else []
     exact = params.intervention.activation.rule != "crelu"

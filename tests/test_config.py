@@ -10,7 +10,7 @@ from commands import python
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from plasticity import catalogue, config
+from plasticity import catalogue, config, sections
 from plasticity.errors import ConfigError
 from plasticity.yaml12 import read_yaml
 
@@ -21,7 +21,7 @@ TREE["presets"] = {  # those used below, so that a file is read in a tenth of a 
     "quick": {name: TREE["presets"]["quick"][name] for name in ("digits", "fashion_mnist")},
     "laptop": {"cifar10": TREE["presets"]["laptop"]["cifar10"]},
 }
-SECTIONS = tuple(config.Params.model_fields)
+SECTIONS = tuple(sections.Params.model_fields)
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py"))
 ACROSS_EXPERIMENTS = ["study"]
 """Modules of ``stages`` that are no stage of one experiment."""
@@ -305,7 +305,7 @@ def real_tree():
 
 @pytest.mark.parametrize("op", catalogue.OPERATORS)
 @pytest.mark.parametrize(
-    ("scale", "dataset"), list(itertools.product(config.SCALES, catalogue.DATASETS))
+    ("scale", "dataset"), list(itertools.product(sections.SCALES, catalogue.DATASETS))
 )
 def test_every_pair_of_scale_and_data_set_resolves(real_tree, scale, dataset, op):
     params = config.resolve(real_tree | {"scale": scale, "dataset": dataset, "op": op})
@@ -314,7 +314,7 @@ def test_every_pair_of_scale_and_data_set_resolves(real_tree, scale, dataset, op
 
 def test_there_are_presets_for_every_pair_and_no_other(real_tree):
     pairs = {(scale, name) for scale, sets in real_tree["presets"].items() for name in sets}
-    assert pairs == set(itertools.product(config.SCALES, catalogue.DATASETS))
+    assert pairs == set(itertools.product(sections.SCALES, catalogue.DATASETS))
 
 
 def test_a_value_of_a_section_wins_over_the_preset(load):

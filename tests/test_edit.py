@@ -20,13 +20,13 @@ from networks import (
 )
 
 from plasticity import catalogue, probe
-from plasticity.config import Choice
 from plasticity.edit import Context, Record, Rules, apply_event, even_mask, random_mask
 from plasticity.errors import CheckError, ConfigError
 from plasticity.network import Architecture
 from plasticity.optim import Optimizer
 from plasticity.rules import gate
 from plasticity.schedule import Event
+from plasticity.sections import Choice
 from plasticity.state import State
 from plasticity.units import input_mask, output_mask, slots_of
 

@@ -7,8 +7,9 @@ import pytest
 from test_recipe import params_of
 
 from plasticity import launch
-from plasticity.config import STAGE_PARAMS, Params
+from plasticity.config import STAGE_PARAMS
 from plasticity.errors import DeviceError
+from plasticity.sections import Params
 
 
 def leaves(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

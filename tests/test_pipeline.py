@@ -8,7 +8,7 @@ import yaml
 from commands import python
 from import_graph import ROOT, import_closure, modules
 
-from plasticity import config, tables
+from plasticity import config, sections, tables
 from plasticity.yaml12 import read_yaml
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -342,7 +342,7 @@ def test_no_two_stages_have_a_metric_of_the_same_name(done):
 def test_make_show_names_metrics_and_parameters_that_there_are(grown):
     line = re.search(r"^SHOWN := (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     names = [name.replace("\\.", ".") for name in str(line and line[1]).split("|")]
-    known = {"Experiment", *config.Params.model_fields, *all_metrics(grown)}
+    known = {"Experiment", *sections.Params.model_fields, *all_metrics(grown)}
     assert [name for name in names if name not in known] == []
 
 

@@ -19,7 +19,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from plasticity import config, files, raw
+from plasticity import files, raw, sections
 from plasticity.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,7 +157,7 @@ def small_raw(train=20, test=6):
 
 
 def asked(train_images="all", validation=0, pixels="standardised"):
-    return config.Data(
+    return sections.Data(
         train_images=train_images, validation=validation, test_images="all", pixels=pixels
     )
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from plasticity import catalogue, config, recipe
+from plasticity import catalogue, config, learners, recipe
 from plasticity.checkpoint import Checkpoint
-from plasticity.config import Params
 from plasticity.data import Dataset
+from plasticity.sections import Params
 from plasticity.train import run
 from plasticity.yaml12 import read_yaml
 
@@ -131,7 +131,7 @@ def test_training_evaluation_and_events_have_the_same_normalisation(normalisatio
         intervention__normalisation=normalisation, intervention__activation=name, op="grow"
     )
     kept = recipe.random_masks(recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask")
-    stream = next(iter(config.stream_runs(params).values()))
+    stream = next(iter(learners.stream_runs(params).values()))
     for job in (
         recipe.train_job(params, SETTING, SEEDS),
         recipe.retrain_job(params, SETTING, SEEDS, "masked_fresh", kept),

@@ -14,8 +14,8 @@ from test_recipe import digits, params_of
 from plasticity import (
     catalogue,
     checkpoint,
-    config,
     launch,
+    learners,
     online,
     recipe,
     regression,
@@ -23,9 +23,10 @@ from plasticity import (
     streams,
     train,
 )
-from plasticity.config import Choice, Params, StreamRun
 from plasticity.data import resident
 from plasticity.errors import ConfigError
+from plasticity.learners import StreamRun
+from plasticity.sections import Choice, Params
 from plasticity.streams import Source
 from plasticity.tasks import TaskStream
 
@@ -318,7 +319,7 @@ def test_a_learner_interrupted_at_random_ends_with_the_same_bytes(
     learner: str, tmp_path: Path
 ) -> None:
     params = params_of(continual__learners=[learner], continual__edits=2)
-    (run,) = list(config.stream_runs(params).values())[:1]
+    (run,) = list(learners.stream_runs(params).values())[:1]
     whole = train.run(job_of(params, run), tmp_path / "whole", quiet)
     cuts = random.Random(learner)
     for _ in range(3):
@@ -339,7 +340,7 @@ def test_a_learner_is_complete_so_the_experiment_does_not_change_it(learner: str
         **own, op="prune", intervention__insertion="net2wider", intervention__gate="linear",
         intervention__activation="gelu", edit__continuity="rewind", edit__rewind_when="every_event",
     )  # fmt: skip
-    runs = [next(iter(config.stream_runs(params).values())) for params in (plain, other)]
+    runs = [next(iter(learners.stream_runs(params).values())) for params in (plain, other)]
     first, second = (run.resolved(params) for run, params in zip(runs, (plain, other), strict=True))
     assert first.intervention == second.intervention
     assert first.op == second.op
@@ -393,7 +394,7 @@ def test_a_regularizer_is_its_loss_term_by_autograd(rule: str, tmp_path: Path) -
         continual__edits=1,
         intervention__regularizer={"rule": rule, "strength": 0.03},
     )
-    run = next(iter(config.stream_runs(params).values()))
+    run = next(iter(learners.stream_runs(params).values()))
     job = job_of(params, run)
     final = train.run(job, tmp_path, quiet)
     for row in range(2):
@@ -425,7 +426,7 @@ def test_shrink_and_perturb_by_hand(tmp_path: Path) -> None:
         continual__edits=1,
         intervention__regularizer={"rule": "shrink_perturb", "shrink": 0.1, "noise": 0.0},
     )
-    run = next(iter(config.stream_runs(params).values()))
+    run = next(iter(learners.stream_runs(params).values()))
     job = job_of(params, run, lr=1e-300)
     final = train.run(job, tmp_path / "a", quiet)
     for found, start in zip(weights_of(final), job.initial.tensors(), strict=True):
@@ -442,7 +443,7 @@ def test_shrink_and_perturb_by_hand(tmp_path: Path) -> None:
 
 def test_full_reset_starts_every_task_from_the_initial_weights() -> None:
     params = params_of(continual__learners=["full_reset"])
-    run = next(iter(config.stream_runs(params).values()))
+    run = next(iter(learners.stream_runs(params).values()))
     current = train.start(job_of(params, run), None)
     events = {event.step: event for event in current.job.events}
     assert sorted(events) == [0, 10, 20]
@@ -458,7 +459,7 @@ def test_full_reset_starts_every_task_from_the_initial_weights() -> None:
 
 def test_head_reset_starts_only_the_classifier_again() -> None:
     params = params_of(continual__learners=["head_reset"])
-    run = next(iter(config.stream_runs(params).values()))
+    run = next(iter(learners.stream_runs(params).values()))
     current = train.start(job_of(params, run), None)
     events = {event.step: event for event in current.job.events}
     for _ in range(10):
@@ -475,7 +476,7 @@ def test_head_reset_starts_only_the_classifier_again() -> None:
 
 def test_rates_on_the_seed_axis_equal_runs_of_their_own(tmp_path: Path) -> None:
     params = params_of(continual__learners=["backprop"])
-    run = next(iter(config.stream_runs(params).values()))
+    run = next(iter(learners.stream_runs(params).values()))
     setting = recipe.Setting(digits(), torch.device("cpu"), torch.float64)
     rates = (0.001, 0.01, 0.03)
     stacked = recipe.continual_job(params, setting, (4, 4, 4), run, rates)
@@ -489,7 +490,7 @@ def test_rates_on_the_seed_axis_equal_runs_of_their_own(tmp_path: Path) -> None:
 
 def test_a_sweep_has_the_same_updates_at_every_length() -> None:
     params = params_of(continual__sweep=[5, 10, 30], continual__learners=["backprop", "full_reset"])
-    runs = config.stream_runs(params).values()
+    runs = learners.stream_runs(params).values()
     assert {(run.steps, run.tasks) for run in runs} == {(5, 6), (10, 3), (30, 1)}
     assert len(runs) == 2 * 3 * 2
 
@@ -501,7 +502,7 @@ def test_events_can_be_at_every_task_or_spread_over_the_stream() -> None:
         (7, 3, [0, 7, 14]),
     ):
         params = params_of(continual__edit_every=every, continual__edits=edits)
-        run = next(iter(config.stream_runs(params).values()))
+        run = next(iter(learners.stream_runs(params).values()))
         assert [event.step for event in job_of(params, run).events] == steps
 
 
@@ -509,7 +510,7 @@ def test_tuning_takes_the_rate_and_the_value_that_did_best_on_its_own_seeds(tmp_
     params = params_of(
         continual__learners=["l2_init"], continual__tune_rates=[1e-6, 0.02], continual__tune_seeds=2
     )
-    run = next(iter(config.stream_runs(params).values()))
+    run = next(iter(learners.stream_runs(params).values()))
     work = launch.tuning_items(params, [run])
     assert [item.lrs for item in work] == [(1e-6, 1e-6, 0.02, 0.02)] * 3
     assert {item.seeds for item in work} == {(1000, 1001, 1000, 1001)}

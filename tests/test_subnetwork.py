@@ -20,11 +20,11 @@ from networks import (
 )
 from test_recipe import SETTING, TRUNK_SETTING, params_of
 
-from plasticity import catalogue, config, extraction, files, measures, recipe, results, subnetwork
-from plasticity.config import Choice
+from plasticity import catalogue, extraction, files, measures, recipe, results, subnetwork
 from plasticity.data import Dataset
 from plasticity.errors import DataError
 from plasticity.network import Architecture, initial_weights
+from plasticity.sections import Choice
 from plasticity.state import State, new_state
 from plasticity.train import run
 
@@ -117,7 +117,7 @@ def test_a_trained_network_with_units_that_still_fade_in_is_extracted_as_it_is(
         op, trunk, case, tmp_path, 40, intervention__gate={"rule": "linear", "steps": 40}
     )
     half = any(bool(((part > 0) & (part < 1)).any()) for part in fading(final.state, 40))
-    assert half == (op in config.ADDING)
+    assert half == (op in catalogue.ADDING)
 
 
 @pytest.mark.parametrize("case", ["relu", "crelu", "random_smooth_leaky"])

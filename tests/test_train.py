@@ -32,12 +32,12 @@ from test_recipe import SETTING, TRUNK_SETTING, params_of
 from torch import Tensor, nn
 
 from plasticity import catalogue, checkpoint, cohorts, optim, recipe, train
-from plasticity.config import Choice
 from plasticity.edit import Context, Rules, random_mask
 from plasticity.errors import Interrupted
 from plasticity.network import RELU, Architecture
 from plasticity.rules.regularizer import Pull
 from plasticity.schedule import Event
+from plasticity.sections import Choice
 from plasticity.state import State, compact, gather, scatter
 from plasticity.train import Job, Learning, run
 

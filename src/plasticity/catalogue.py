@@ -52,6 +52,10 @@ OPERATORS = {
     "late_reveal": "the final units take part from the start, but learn only from their birth on",
 }
 
+REMOVING = ("prune", "turnover", "grow_then_prune", "prune_then_grow")
+ADDING = ("grow", "turnover", "grow_then_prune", "prune_then_grow", "single_event", "late_reveal")
+"""Operators that remove units, and that add them."""
+
 _PAPER = "Lillo & Cheney 2026, section 3"
 
 GROW_SELECTION = {

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from plasticity import probe, rng
-from plasticity.config import Choice
 from plasticity.errors import CheckError, ConfigError
 from plasticity.network import Activation, Loss, Weights, cross_entropy
 from plasticity.optim import Optimizer
@@ -21,6 +20,7 @@ from plasticity.probe import Measurement
 from plasticity.rules import insertion, optimizer_state, selection
 from plasticity.rules.view import LayerView
 from plasticity.schedule import Event
+from plasticity.sections import Choice
 from plasticity.state import State, Units
 from plasticity.units import Slots, input_mask, output_mask, slots_of, with_slots
 

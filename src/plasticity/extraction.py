@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from plasticity import files, measures, recipe, subnetwork
-from plasticity.config import Params
 from plasticity.data import Dataset
 from plasticity.errors import CheckError
 from plasticity.network import forward
 from plasticity.results import read_state
 from plasticity.rules import gate
+from plasticity.sections import Params
 from plasticity.state import State
 from plasticity.tables import Row, write_table
 from plasticity.units import Slots, slots_of, with_slots

@@ -28,10 +28,12 @@ import torch
 from plasticity import RESULTS_VERSION, checkpoint, files, recipe, subnetwork, train
 from plasticity.catalogue import LEARNERS
 from plasticity.command import leave_with_parent
-from plasticity.config import STAGE_PARAMS, Params, StreamRun
+from plasticity.config import STAGE_PARAMS
 from plasticity.data import Dataset, load_prepared, prepared_sum
 from plasticity.errors import DeviceError, Interrupted
+from plasticity.learners import StreamRun
 from plasticity.progress import Display
+from plasticity.sections import Params
 
 GROUP_SIZE = {"mlp": 5, "convnet": 1}
 """Seeds computed together on a CPU. A trunk loops over seeds anyway."""

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from plasticity.config import Params
 from plasticity.files import progress_path
+from plasticity.sections import Params
 from plasticity.stats import t_interval
 
 SECONDS_BETWEEN_LINES = 5.0

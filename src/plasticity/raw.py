@@ -20,7 +20,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from plasticity import config, rng
+from plasticity import rng, sections
 from plasticity.errors import ConfigError, DataError
 from plasticity.files import data_root
 from plasticity.inert import BROKEN_PICKLE, load_inert
@@ -187,7 +187,7 @@ def read(name: str) -> RawDataset:
     return RawDataset(*arrays, source="downloaded" if missing else "found")
 
 
-def split(raw: RawDataset, data: config.Data, name: str) -> Split:
+def split(raw: RawDataset, data: sections.Data, name: str) -> Split:
     """Return the fixed split of a data set: the same for every seed, so runs are comparable.
 
     Training images are put in a fixed random order; the first ``data.validation`` are put aside,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from plasticity import catalogue, optim, schedule, streams
-from plasticity.config import REMOVING, Params, StreamRun, Train
+from plasticity.catalogue import REMOVING
 from plasticity.data import (
     Batch,
     Dataset,
@@ -18,6 +18,7 @@ from plasticity.data import (
     resident,
 )
 from plasticity.edit import Context, Rules, even_mask, random_mask, stream_index
+from plasticity.learners import StreamRun
 from plasticity.network import (
     Activation,
     Architecture,
@@ -29,6 +30,7 @@ from plasticity.regression import BITS, RegressionStream
 from plasticity.rng import stream as rng_stream
 from plasticity.rules import activation, regularizer
 from plasticity.schedule import Event
+from plasticity.sections import Params, Train
 from plasticity.tasks import TaskStream
 from plasticity.train import Evaluation, Job, Learning, Watch
 

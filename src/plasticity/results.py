@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from plasticity import checkpoint, files, measures
-from plasticity.config import Params
 from plasticity.data import Dataset
 from plasticity.errors import DivergedError
 from plasticity.launch import Outcome
 from plasticity.recipe import architecture
+from plasticity.sections import Params
 from plasticity.state import State, Units
 from plasticity.stats import t_interval
 from plasticity.tables import Row, write_table

@@ -8,9 +8,10 @@ from typing import Any
 
 from plasticity import files, online
 from plasticity.catalogue import LEARNERS
-from plasticity.config import Params, StreamRun
 from plasticity.launch import Outcome
+from plasticity.learners import StreamRun
 from plasticity.results import overall_status, status_of
+from plasticity.sections import Params
 from plasticity.stats import t_interval
 from plasticity.tables import Row, write_table
 

@@ -5,19 +5,19 @@ not be run again, and other settings never meet old tables. ``study_run`` runs w
 """
 
 import copy
-import difflib
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from plasticity import RESULTS_VERSION, config, files
+from plasticity import RESULTS_VERSION, config, files, sections
 from plasticity.errors import ConfigError
+from plasticity.sections import nearest
 from plasticity.yaml12 import read_yaml
 
 DONE, FAILED = "condition.json", "failed.json"
@@ -31,7 +31,7 @@ class Condition:
     name: str
     settings: Mapping[str, Any]
     """Dotted parameter -> value: those of the study, and its own."""
-    params: config.Params
+    params: sections.Params
     experiment: str
     """Its name and the hash of whatever can change its tables."""
 
@@ -47,11 +47,6 @@ class Study:
     conditions: tuple[Condition, ...]
 
 
-def _nearest(name: str, allowed: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
 def _name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
         raise ValueError(
@@ -63,7 +58,7 @@ def _name(name: str) -> str:
 def _stage(name: str) -> str:
     allowed = tuple(config.STAGE_PARAMS)
     if name not in allowed:
-        hint = _nearest(name, allowed)
+        hint = nearest(name, allowed)
         raise ValueError(f"unknown '{name}'{hint} (allowed: {', '.join(allowed)})")
     return name
 
@@ -131,7 +126,7 @@ def _explain(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"] if part != "[key]")
     match error["type"]:
         case "extra_forbidden":
-            return f"{key}: unknown key{_nearest(key, _Form.model_fields)}"
+            return f"{key}: unknown key{nearest(key, _Form.model_fields)}"
         case "missing":
             return f"{key}: is missing"
         case "value_error":
@@ -142,7 +137,7 @@ def _explain(error: Any) -> str:
 
 def _conditions(
     tree: Mapping[str, Any], base: Mapping[str, Any]
-) -> tuple[dict[str, dict[str, Any]], dict[str, config.Params], list[str]]:
+) -> tuple[dict[str, dict[str, Any]], dict[str, sections.Params], list[str]]:
     """Return the settings and the parameters of every condition that has the form, and errors."""
     shared, named = tree.get("settings", {}), tree.get("conditions")
     if not isinstance(shared, dict) or not isinstance(named, dict):
@@ -152,7 +147,7 @@ def _conditions(
         for name, own in named.items()
         if isinstance(own, dict)
     }
-    resolved: dict[str, config.Params] = {}
+    resolved: dict[str, sections.Params] = {}
     wrong: dict[str, list[str]] = {}
     for name, values in settings.items():
         filled = copy.deepcopy(dict(base))
@@ -190,7 +185,7 @@ def put_all(tree: Any, settings: Mapping[str, Any]) -> list[str]:
     return errors
 
 
-def _digest(params: config.Params, stages: Collection[str]) -> str:
+def _digest(params: sections.Params, stages: Collection[str]) -> str:
     """Return the hash of whatever can change a table of these stages, but for the code."""
     seen = {section for stage in stages for section in config.STAGE_PARAMS[stage]} - {"report"}
     sections = params.model_dump(mode="json", include=seen)
@@ -234,6 +229,6 @@ def select(study: Study, only: Sequence[str]) -> tuple[Condition, ...]:
     """
     known = [condition.name for condition in study.conditions]
     if unknown := sorted(set(only) - set(known)):
-        lines = [f"  --only: unknown '{name}'{_nearest(name, known)}" for name in unknown]
+        lines = [f"  --only: unknown '{name}'{nearest(name, known)}" for name in unknown]
         raise ConfigError("\n".join(["no such condition", *lines, f"  there are {known}"]))
     return tuple(one for one in study.conditions if not only or one.name in only)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from plasticity import files
-from plasticity.config import Choice
 from plasticity.data import Dataset, check_manifest
 from plasticity.errors import DataError
 from plasticity.network import NORM_EPS, Architecture
+from plasticity.sections import Choice
 from plasticity.state import State, alive_slots, take_units
 
 FORMAT = 2

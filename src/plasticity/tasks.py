@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from plasticity import rng, streams
-from plasticity.config import Choice
 from plasticity.data import Batch, Images
+from plasticity.sections import Choice
 from plasticity.streams import Integers, Source, Task
 
 CHUNK = 256

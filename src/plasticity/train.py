@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from plasticity import checkpoint, cohorts, measures, optim, probe, rng
-from plasticity.config import Choice
 from plasticity.data import Batch, Images
 from plasticity.edit import Context, Record, apply_event
 from plasticity.errors import Interrupted
@@ -32,6 +31,7 @@ from plasticity.network import (
 from plasticity.rules import gate, trainability
 from plasticity.rules.regularizer import Pull
 from plasticity.schedule import Event
+from plasticity.sections import Choice
 from plasticity.state import (
     FOUNDER,
     State,

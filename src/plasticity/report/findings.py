@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from plasticity.catalogue import DATASETS
-from plasticity.config import Params
 from plasticity.report import contrasts, numbers, theme, wordings
 from plasticity.report.contrasts import Ratios
 from plasticity.report.inputs import Results
 from plasticity.report.numbers import verdict
 from plasticity.report.wordings import Wordings
+from plasticity.sections import Params
 from plasticity.stats import Interval
 
 RANDOM_CONTROL = {"masked_fresh": "random_fresh", "masked_original": "random_original"}

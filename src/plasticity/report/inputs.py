@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from plasticity.config import Params, load
+from plasticity.config import load
 from plasticity.files import PARAMS, metrics_path, read_json, sha256, timing_path
+from plasticity.sections import Params
 from plasticity.tables import read_table
 
 STAGES = ("prepare", "train", "extract", "retrain", "continual")

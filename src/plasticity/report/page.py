@@ -17,13 +17,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from plasticity.catalogue import DATASETS
-from plasticity.config import Params
 from plasticity.files import FIGURES, REPORT_HTML, fresh_folder, write_text
 from plasticity.report import charts, contrasts, findings, parts, sections, settings, theme
 from plasticity.report.charts import Figure
 from plasticity.report.findings import Summary
 from plasticity.report.inputs import Results
 from plasticity.report.parts import Section
+from plasticity.sections import Params
 
 FOLDER = Path(__file__).parent
 NOTES = {

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from plasticity import catalogue
-from plasticity.config import ADDING, REMOVING, Choice, Params
+from plasticity.catalogue import ADDING, REMOVING
+from plasticity.sections import Choice, Params
 
 TABLES: Mapping[str, Mapping[str, catalogue.Entry]] = {
     "selection.grow": catalogue.GROW_SELECTION,

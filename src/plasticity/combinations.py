@@ -1,0 +1,230 @@
+"""Values that are each allowed but make no sense together, with the reason and the way out."""
+
+from plasticity import catalogue
+from plasticity.catalogue import REMOVING
+from plasticity.learners import StreamRun, stream_runs
+from plasticity.sections import Choice, Params
+
+EQUAL_COUNTS = ("gradmax", "tiny", "net2wider", "paired_cancel", "orthogonal")
+"""Insertion rules that take newborns together."""
+
+
+def impossible(params: Params) -> list[str]:
+    """Return what is wrong with values that are each allowed but make no sense together."""
+    edit, network, train = params.edit, params.network, params.train
+    rules: list[tuple[bool, str]] = [
+        (
+            network.kind == "mlp" and bool(network.trunk),
+            f"network.trunk: got {list(network.trunk)}, but an mlp has no trunk; expected []",
+        ),
+        (
+            network.kind == "convnet" and not network.trunk,
+            "network.trunk: got [], but a convnet needs the channels of at least one layer",
+        ),
+        (
+            network.kind == "convnet" and params.dataset == "digits",
+            "network.kind: a convnet needs images of at least 28 x 28; digits has 8 x 8",
+        ),
+        (
+            edit.allocation not in ("neutral", "erk") and len(network.widths) != 3,
+            f"edit.allocation: '{edit.allocation}' is defined for three hidden layers, "
+            f"network.widths has {len(network.widths)}; use neutral or erk",
+        ),
+        (
+            train.epochs % edit.cycles != 0,
+            f"train.epochs: got {train.epochs}, expected a multiple of edit.cycles ({edit.cycles})",
+        ),
+        (
+            params.retrain.epochs % edit.cycles != 0,
+            f"retrain.epochs: got {params.retrain.epochs}, expected a multiple of edit.cycles "
+            f"({edit.cycles})",
+        ),
+        (
+            params.op == "grow" and params.compactness < edit.seed_fraction,
+            f"compactness: got {params.compactness}, but grow starts from edit.seed_fraction "
+            f"({edit.seed_fraction}) and cannot end below it",
+        ),
+        (
+            edit.continuity == "rewind"
+            and params.op in {"dense", "static"}
+            and edit.rewind_when == "removed",
+            f"edit.rewind_when: '{params.op}' removes no unit, so it would never rewind; "
+            "use every_event",
+        ),
+        (
+            edit.continuity == "rewind" and params.op == "grow" and edit.rewind_when == "removed",
+            "edit.rewind_when: 'grow' removes no unit, so it would never rewind; use every_event",
+        ),
+        (
+            train.optimizer == "adam" and train.momentum != 0,
+            f"train.momentum: got {train.momentum}, but adam has its own moments; use 0.0",
+        ),
+        (
+            train.augment == "crop_flip" and params.dataset not in {"cifar10", "cifar100"},
+            f"train.augment: crop_flip mirrors images, which changes what {params.dataset} "
+            "shows; use none",
+        ),
+        *_impossible_rules(params),
+    ]
+    found = [message for wrong, message in rules if wrong]
+    return found or _impossible_streams(params)
+
+
+def _impossible_streams(params: Params) -> list[str]:
+    """Return what is wrong with the runs of the continual stage."""
+    settings = params.continual
+    total = settings.tasks * settings.steps
+    found = [
+        f"continual.sweep: {steps} steps per task are more than the stream's "
+        f"{settings.tasks} x {settings.steps}"
+        for steps in settings.sweep
+        if steps > total
+    ]
+    for run in stream_runs(params).values():
+        own = run.resolved(params)
+        length = run.tasks * run.steps
+        every = own.continual.every(run.steps, length)
+        edits = own.continual.num_edits(every, length)
+        if own.op != "single_event" and own.continual.edits != "all" and edits * every > length:
+            found.append(
+                f"continual.edit_every: {edits} events every {every} steps do not fit in "
+                f"{run.tasks} tasks of {run.steps} steps ({length})"
+            )
+        found += [
+            f"continual.learners: '{run.learner}' in {run.stream_name}: {message}"
+            for wrong, message in [*_impossible_rules(own), *_impossible_on(run, own)]
+            if wrong
+        ]
+    return found
+
+
+def _most_tasks(stream: Choice, classes: int) -> int | None:
+    """Return how many tasks a stream has, or None where there is always one more."""
+    match stream.rule:
+        case "class_pairs":
+            return classes * (classes - 1) // 2
+        case "five_plus_one":
+            return 2 * (classes // 6)
+        case "split_classes":
+            return classes // int(stream.options["classes"])
+    return None
+
+
+def _impossible_on(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with a stream on this data set."""
+    stream, classes = run.stream, catalogue.DATASETS[own.dataset].classes
+    limit = _most_tasks(stream, classes)
+    rules = own.intervention.optimizer_state.rule, own.intervention.selection.prune.rule
+    return [
+        (
+            limit is not None and run.tasks > limit,
+            f"{run.tasks} tasks, but {own.dataset} has {classes} classes, enough for {limit}; set "
+            "continual.tasks lower",
+        ),
+        (
+            stream.rule == "slowly_changing_regression"
+            and ("warm_probe" in rules or "hessian" in rules),
+            "warm_probe and hessian are defined for classes alone",
+        ),
+        (
+            bool(own.continual.trunk) and own.dataset == "digits",
+            "continual.trunk: a trunk needs images of at least 28 x 28; digits has 8 x 8",
+        ),
+    ]
+
+
+def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with rules that do not go together."""
+    edit, chosen, train = params.edit, params.intervention, params.train
+    stateless = train.optimizer == "sgd" and train.momentum == 0
+    state, trunk = chosen.optimizer_state.rule, edit.layers == "all"
+    used = (
+        ("selection.grow", catalogue.GROW_SELECTION, chosen.selection.grow),
+        ("selection.prune", catalogue.PRUNE_SELECTION, chosen.selection.prune),
+        ("insertion", catalogue.INSERTION, chosen.insertion),
+    )
+    return [
+        (
+            stateless and state != "zero_step",
+            f"intervention.optimizer_state: '{state}' handles moments, but sgd without momentum "
+            "has none; use adam or train.momentum, or zero_step",
+        ),
+        (
+            train.optimizer == "sgd" and state == "rms_only",
+            "intervention.optimizer_state: 'rms_only' needs adam's second moment",
+        ),
+        (
+            trunk and params.network.kind == "mlp",
+            "edit.layers: 'all' adds the trunk's channels, but an mlp has no trunk; use head",
+        ),
+        (
+            trunk and edit.allocation != "neutral",
+            f"edit.allocation: '{edit.allocation}' is defined for hidden layers alone; use neutral "
+            "with edit.layers: all",
+        ),
+        *(
+            (
+                trunk and not table[choice.rule].trunk,
+                f"intervention.{name}: '{choice.rule}' is not defined for channels of a "
+                "convolution; use another or edit.layers: head",
+            )
+            for name, table, choice in used
+        ),
+        *(
+            (
+                chosen.activation.rule == "crelu" and not table[choice.rule].trunk,
+                f"intervention.{name}: '{choice.rule}' needs one outgoing weight per pair of "
+                "units; crelu has two",
+            )
+            for name, table, choice in used
+        ),
+        (
+            chosen.normalisation.rule != "none" and chosen.gate.rule != "none",
+            f"intervention.normalisation: '{chosen.normalisation.rule}' counts every alive unit in "
+            f"full, also one that fades in by '{chosen.gate.rule}'; use none for one of the two",
+        ),
+        (
+            params.op == "turnover" and chosen.insertion.rule == "gradient_matched",
+            "intervention.insertion: 'gradient_matched' needs the gradient of the new weights, but "
+            "op=turnover measures the replaced unit's; use norm_matched",
+        ),
+        (
+            params.op == "turnover"
+            and edit.turnover.rule == "redo"
+            and chosen.insertion.rule in EQUAL_COUNTS,
+            f"intervention.insertion: '{chosen.insertion.rule}' makes the same number of newborns "
+            "in every seed, but redo replaces as many as are dormant; use zero_out or another",
+        ),
+        (
+            params.op == "late_reveal" and chosen.trainability.rule != "none",
+            "intervention.trainability: op=late_reveal decides itself who learns; use none",
+        ),
+        (
+            params.op == "late_reveal" and chosen.insertion.rule != "late_init",
+            "intervention.insertion: op=late_reveal has its units from the start; use late_init",
+        ),
+        (
+            params.op in ("late_reveal", "single_event", "grow_then_prune", "prune_then_grow")
+            and params.compactness < edit.seed_fraction,
+            f"compactness: got {params.compactness}, but {params.op} starts from "
+            f"edit.seed_fraction ({edit.seed_fraction}) and cannot end below it",
+        ),
+        (
+            params.op == "grow_then_prune" and edit.peak < params.compactness,
+            f"edit.peak: got {edit.peak}, expected at least compactness ({params.compactness})",
+        ),
+        (
+            params.op == "prune_then_grow" and edit.trough > params.compactness,
+            f"edit.trough: got {edit.trough}, expected at most compactness ({params.compactness})",
+        ),
+        (
+            params.op == "single_event" and edit.at_epoch >= train.epochs,
+            f"edit.at_epoch: got {edit.at_epoch}, expected less than train.epochs ({train.epochs})",
+        ),
+        (
+            chosen.selection.prune.rule == "contribution"
+            and params.op in REMOVING
+            and chosen.activation.rule == "crelu",
+            "intervention.selection.prune: 'contribution' is not defined for crelu",
+        ),
+    ]
