@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -36,6 +37,7 @@ from plasticity.report import (
     sections,
     settings,
     shocks,
+    streams,
     theme,
     wordings,
 )
@@ -1005,3 +1007,26 @@ def test_page_draws_in_a_browser_without_a_complaint(
     assert drawn == [(figure, "dark" if scheme == 0 else "light") for figure, _ in drawn]
     assert {figure for figure, _ in drawn} == set(specs(pages[name]))
     assert done.stdout.count("<svg") >= len(drawn)
+
+
+def test_streams_say_who_is_ahead_at_which_length_and_only_where_it_is_clear() -> None:
+    """Grow is 3 behind backprop at 10 steps a task in every seed, and undecided at 100."""
+    rows = pd.DataFrame(
+        [
+            ("permuted_inputs", learner, steps, seed, "ok", 50 + seed + gap)
+            for steps, gaps in ((10, (3.0, 3.1, 2.9)), (100, (2.0, -2.0, 0.1)))
+            for seed in range(3)
+            for learner, gap in (("grow", 0.0), ("backprop", gaps[seed]), ("redo", gaps[seed]))
+        ],
+        columns=["stream", "learner", "task_steps", "seed", "status", "taoa"],
+    )
+    text = streams.crossovers(rows, SimpleNamespace(op="grow"))
+    assert text == (
+        "Permuted inputs: backprop is ahead of grow at 10 steps per task; it is not clearly "
+        "different from redo at any length"
+    )
+
+
+@pytest.mark.parametrize(("last", "ticks"), [(8, [2, 4, 6, 8]), (50, [10, 20, 30, 40, 50])])
+def test_ticks_of_tasks_are_round_and_end_with_them(last: int, ticks: list[int]) -> None:
+    assert streams._ticks(last) == ticks

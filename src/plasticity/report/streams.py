@@ -20,7 +20,7 @@ MOST_LINES = 8
 HEALTH = {
     "dormant_025": "dormant units (% of alive ones)",
     "effective_rank": "effective rank",
-    "weight_norm": "norm of a unit's incoming weights",
+    "weight_norm": "norm of incoming weights",
 }
 HUES = {
     "grow": "grow",
@@ -135,10 +135,12 @@ def _color(learner: str, summary: Summary, end: str = "") -> str:
     return "@muted" if hue is None else f"@{hue}{end}"
 
 
-def _scales(learners: Iterable[str], summary: Summary) -> tuple[alt.Color, alt.StrokeDash]:
+def _scales(
+    learners: Iterable[str], summary: Summary, end: str = ""
+) -> tuple[alt.Color, alt.StrokeDash]:
     names = list(dict.fromkeys(learners))
     dashes = [list(_dash(name, summary)) for name in names]
-    colors = [_color(name, summary) for name in names]
+    colors = [_color(name, summary, end) for name in names]
     return (
         alt.Color("learner:N", scale=alt.Scale(domain=names, range=colors), legend=None),
         alt.StrokeDash("learner:N", scale=alt.Scale(domain=names, range=dashes), legend=None),
@@ -160,21 +162,13 @@ def _named(mean: pd.DataFrame, x: str, scale: alt.Scale, height: int, summary: S
     frame = last.assign(
         place=place,
         name=[label(str(learner), summary) for learner in last["learner"]],
-        ink=[_color(str(learner), summary, "-text") for learner in last["learner"]],
     )
-    layers = [
-        charts.haloed(
-            alt.Chart(charts.data(frame[frame["ink"] == ink])).encode(
-                x=alt.X(f"{x}:Q"), y=alt.Y("place:Q", scale=scale), text="name:N"
-            ),
-            str(ink),
-            6,
-            0,
-            "left",
-        )
-        for ink in dict.fromkeys(frame["ink"])
-    ]
-    return alt.layer(*layers)
+    color, _ = _scales(frame["learner"], summary, "-text")
+    return (
+        alt.Chart(charts.data(frame))
+        .mark_text(align="left", dx=6, fontSize=12)
+        .encode(x=alt.X(f"{x}:Q"), y=alt.Y("place:Q", scale=scale), text="name:N", color=color)
+    )
 
 
 def _panel(mean: pd.DataFrame, x: alt.X, title: str | None, summary: Summary, height: int) -> Any:
@@ -209,8 +203,9 @@ def trajectories(results: Results, summary: Summary) -> Figure:
         mean = numbers.over_seeds(part, ["learner", "task"], value)
         alive = numbers.over_seeds(part, ["learner", "task"], "alive_units")
         tables.append(mean.assign(stream=name, alive=alive["mean"]))
-        scale = alt.Scale(domain=[0.4, max(kept) + 1.6], nice=False)
-        x = alt.X("task:Q", scale=scale, axis=alt.Axis(title=None, tickMinStep=1))
+        scale = alt.Scale(domain=[0.4, max(kept) * 1.45 + 1.6], nice=False)
+        ticks = _ticks(int(max(kept)) + 1)
+        x = alt.X("task:Q", scale=scale, axis=alt.Axis(title=None, values=ticks))
         upper = _panel(mean, x, title, summary, 220).properties(
             width=PANEL, height=220, title=title_of(str(name))
         )
@@ -219,7 +214,7 @@ def trajectories(results: Results, summary: Summary) -> Figure:
             alt.Chart(charts.data(alive))
             .mark_line(interpolate="step-before", strokeWidth=1.6)
             .encode(
-                x=alt.X("task:Q", scale=scale, title="task", axis=alt.Axis(tickMinStep=1)),
+                x=alt.X("task:Q", scale=scale, title="task", axis=alt.Axis(values=ticks)),
                 y=alt.Y(
                     "mean:Q",
                     title="alive units",
@@ -265,11 +260,12 @@ def plasticity(results: Results, summary: Summary) -> Figure:
         for measure, title in HEALTH.items():
             mean = numbers.over_seeds(part, ["learner", "task"], measure)
             tables.append(mean.assign(stream=name, measure=measure))
-            scale = alt.Scale(domain=[0.4, float(part["task"].max()) * 1.3 + 0.6], nice=False)
-            x = alt.X("task:Q", scale=scale, title="task", axis=alt.Axis(tickMinStep=1))
-            heading = f"{title_of(str(name))}: {title}"
+            scale = alt.Scale(domain=[0.4, float(part["task"].max()) * 1.7 + 0.6], nice=False)
+            axis = alt.Axis(values=_ticks(int(part["task"].max())))
+            x = alt.X("task:Q", scale=scale, title="task", axis=axis)
+            heading = [title_of(str(name)), title]
             panels.append(
-                _panel(mean, x, None, summary, 130).properties(width=216, height=130, title=heading)
+                _panel(mean, x, None, summary, 130).properties(width=230, height=130, title=heading)
             )
         lines.append(alt.hconcat(*panels, spacing=34))
     table = pd.concat(tables, ignore_index=True)
@@ -298,8 +294,8 @@ def within_tasks(results: Results, summary: Summary) -> Figure:
             alt.Chart(charts.data(part[["task", "step", "acc", "seeds"]]))
             .mark_rect()
             .encode(
-                x=alt.X("step:O", title="step of the task", axis=alt.Axis(labelOverlap=True)),
-                y=alt.Y("task:O", title="task", axis=alt.Axis(labelOverlap=True)),
+                x=alt.X("step:O", title="step of the task", axis=_few(part["step"])),
+                y=alt.Y("task:O", title="task", axis=_few(part["task"])),
                 color=alt.Color(
                     "acc:Q",
                     scale=alt.Scale(scheme="viridis"),
@@ -322,6 +318,24 @@ def within_tasks(results: Results, summary: Summary) -> Figure:
     )
 
 
+def _ticks(last: int) -> list[int]:
+    """Return at most six round numbers up to the last task: beyond it the axis holds names."""
+    step = next(
+        digit * 10**power
+        for power in range(8)
+        for digit in (1, 2, 5)
+        if last <= 6 * digit * 10**power
+    )
+    return list(range(step, last + 1, step))
+
+
+def _few(values: pd.Series) -> alt.Axis:
+    """Return an axis of places with at most five labels, the last one among them."""
+    places = sorted(set(values.astype(int).tolist()))
+    kept = numbers.thinned(places, 5)
+    return alt.Axis(values=[int(place) for place in kept], labelAngle=0, ticks=False)
+
+
 def integration(rows: pd.DataFrame, summary: Summary) -> Figure:
     """Return online accuracy by steps per task, at equal updates in all."""
     order = [name for name in LEARNERS if name in set(rows["learner"])]
@@ -333,7 +347,8 @@ def integration(rows: pd.DataFrame, summary: Summary) -> Figure:
         )
         tables.append(mean.assign(stream=name))
         low, high = float(mean["task_steps"].min()), float(mean["task_steps"].max())
-        scale = alt.Scale(type="log", domain=[low * 0.8, high * 3], nice=False)
+        room = (high / low) ** 0.5  # for the names
+        scale = alt.Scale(type="log", domain=[low * 0.9, high * room], nice=False)
         axis = alt.Axis(values=sorted(mean["task_steps"].unique().tolist()), tickCount=40)
         x = alt.X("task_steps:Q", scale=scale, title="steps per task", axis=axis)
         title = "mean online accuracy (%)" if value == "taoa" else "squared error"
@@ -357,28 +372,38 @@ def integration(rows: pd.DataFrame, summary: Summary) -> Figure:
 def crossovers(rows: pd.DataFrame, summary: Summary) -> str:
     """Return at which steps per task the first learner is clearly ahead of each other one."""
     order = [name for name in LEARNERS if name in set(rows["learner"])]
-    lead = order[0]
-    texts = []
+    texts = [
+        f"{title_of(str(name))}: {_crossed(part, order, summary)}"
+        for name, part in rows.groupby("stream", sort=True)
+        if part["taoa"].notna().any()
+    ]
+    whole = ". ".join(text[:1].upper() + text[1:] for text in texts)
+    return whole or "Error by steps per task"
+
+
+def _crossed(rows: pd.DataFrame, order: list[str], summary: Summary) -> str:
+    found: dict[str, list[str]] = {}
     for other in order[1:]:
-        sides: dict[str, list[int]] = {"above": [], "below": []}
+        sides: dict[str, list[str]] = {"above": [], "below": []}
         for steps, part in rows.groupby("task_steps", sort=True):
             _, change = numbers.paired(
-                part[part["learner"] == lead], part[part["learner"] == other], "taoa"
+                part[part["learner"] == order[0]], part[part["learner"] == other], "taoa"
             )
             side = verdict(change)
             if side in sides:
-                sides[side].append(int(str(steps)))
-        texts.append(_crossover(label(other, summary), sides))
-    return f"{label(lead, summary).capitalize()} " + "; ".join(texts)
+                sides[side].append(f"{int(str(steps)):,}")
+        found.setdefault(_side(sides), []).append(label(other, summary))
+    texts = [text.format(others=theme.listed(names)) for text, names in found.items()]
+    return f"{label(order[0], summary)} {'; it '.join(texts)}"
 
 
-def _crossover(other: str, sides: dict[str, list[int]]) -> str:
+def _side(sides: dict[str, list[str]]) -> str:
     words = [
-        f"{word} {other} at {theme.listed([f'{steps:,}' for steps in sides[side]])} steps per task"
-        for side, word in (("above", "is ahead of"), ("below", "is behind"))
+        f"is {word} {{others}} at {theme.listed(sides[side])} steps per task"
+        for side, word in (("above", "ahead of"), ("below", "behind"))
         if sides[side]
     ]
-    return " and ".join(words) or f"is not clearly different from {other} at any length"
+    return " and ".join(words) or "is not clearly different from {others} at any length"
 
 
 def _tables(results: Results) -> list[Table]:
