@@ -9,8 +9,11 @@ from plasticity.files import table_path
 
 TASK = {
     "stream": "random_labels",
+    "learner": "grow",
+    "task_steps": 10,
     "seed": 3,
     "task": 1,
+    "tasks": 1,
     "step": 20,
     "online_acc": 51.25,
     "early_acc": 43.75,
@@ -55,8 +58,8 @@ def written_and_read(*rows):
 
 def test_a_table_is_a_csv_file_with_the_columns_of_its_schema():
     assert write(TASK).read_text() == (
-        "stream,seed,task,step,online_acc,early_acc,loss,units,alive_units,flops\n"
-        "random_labels,3,1,20,51.25,43.75,1.5,12-10,22,123456.0\n"
+        "stream,learner,task_steps,seed,task,tasks,step,online_acc,early_acc,loss,units,alive_units,flops\n"
+        "random_labels,grow,10,3,1,1,20,51.25,43.75,1.5,12-10,22,123456.0\n"
     )
 
 
@@ -69,20 +72,21 @@ def test_a_table_lies_in_the_folder_of_its_stage(folder):
 
 def test_a_table_without_rows_has_its_header():
     assert write().read_text().splitlines() == [
-        "stream,seed,task,step,online_acc,early_acc,loss,units,alive_units,flops"
+        "stream,learner,task_steps,seed,task,tasks,step,online_acc,early_acc,loss,units,alive_units,flops"
     ]
 
 
 def test_a_missing_value_is_an_empty_cell():
     assert write(TASK | {"early_acc": None}).read_text().splitlines()[1] == (
-        "random_labels,3,1,20,51.25,,1.5,12-10,22,123456.0"
+        "random_labels,grow,10,3,1,1,20,51.25,,1.5,12-10,22,123456.0"
     )
 
 
 def test_rows_are_sorted_by_their_keys_whatever_their_order():
     keys = [("a", 10, 0), ("a", 2, 1), ("a", 2, 0), ("b", 1, 0)]  # as numbers: 2 before 10
     rows = [TASK | {"stream": a, "seed": b, "task": c} for a, b, c in keys]
-    lines = [line.split(",")[:3] for line in write(*rows).read_text().splitlines()[1:]]
+    cells = [line.split(",") for line in write(*rows).read_text().splitlines()[1:]]
+    lines = [[row[0], row[3], row[4]] for row in cells]
     assert lines == [["a", "2", "0"], ["a", "2", "1"], ["a", "10", "0"], ["b", "1", "0"]]
 
 

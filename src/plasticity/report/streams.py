@@ -135,12 +135,10 @@ def _color(learner: str, summary: Summary, end: str = "") -> str:
     return "@muted" if hue is None else f"@{hue}{end}"
 
 
-def _scales(
-    learners: Iterable[str], summary: Summary, end: str = ""
-) -> tuple[alt.Color, alt.StrokeDash]:
+def _scales(learners: Iterable[str], summary: Summary) -> tuple[alt.Color, alt.StrokeDash]:
     names = list(dict.fromkeys(learners))
     dashes = [list(_dash(name, summary)) for name in names]
-    colors = [_color(name, summary, end) for name in names]
+    colors = [_color(name, summary) for name in names]
     return (
         alt.Color("learner:N", scale=alt.Scale(domain=names, range=colors), legend=None),
         alt.StrokeDash("learner:N", scale=alt.Scale(domain=names, range=dashes), legend=None),
@@ -163,11 +161,14 @@ def _named(mean: pd.DataFrame, x: str, scale: alt.Scale, height: int, summary: S
         place=place,
         name=[label(str(learner), summary) for learner in last["learner"]],
     )
-    color, _ = _scales(frame["learner"], summary, "-text")
-    return (
-        alt.Chart(charts.data(frame))
-        .mark_text(align="left", dx=6, fontSize=12)
-        .encode(x=alt.X(f"{x}:Q"), y=alt.Y("place:Q", scale=scale), text="name:N", color=color)
+    inks = [_color(str(learner), summary, "-text") for learner in frame["learner"]]
+    return alt.layer(
+        *(
+            alt.Chart(charts.data(frame[[ink == one for one in inks]]))
+            .mark_text(align="left", dx=6, fontSize=12, color=ink)
+            .encode(x=alt.X(f"{x}:Q"), y=alt.Y("place:Q", scale=scale), text="name:N")
+            for ink in dict.fromkeys(inks)
+        )
     )
 
 
