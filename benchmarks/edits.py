@@ -40,7 +40,7 @@ def about_to_grow(case: Case) -> Moment:
     )
     state = scatter(current.state, current.copy)
     event = Event(0, 0, add, (0,) * len(add), rewind=False)
-    return Moment(job, state, event, train._measure(job, state, None))
+    return Moment(job, state, event, train._measure(job, state, None, 0))
 
 
 def default(family: dict[str, catalogue.Entry], rule: str, **changes: int) -> Choice:
@@ -62,7 +62,7 @@ def steps(job: train.Job, state: State | None = None) -> Iterator[None]:
 def probes(moment: Moment) -> Iterator[None]:
     """Measure all slots for ever."""
     while True:
-        train._measure(moment.job, moment.state, None)
+        train._measure(moment.job, moment.state, None, 0)
         yield
 
 

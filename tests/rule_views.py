@@ -98,6 +98,24 @@ class Permuted:
 
     def __init__(self, generator: np.random.Generator, order: np.ndarray) -> None:
         self._generator, self._order = generator, order
+        self._table: np.ndarray | None = None
+        self._place = 0
+        self.bit_generator = self
+
+    def advance(self, count: int) -> None:
+        """Skip uniform draws; at the end of a table of all units the next one begins."""
+        self._place += count
+        if self._table is not None and self._place == self._table.size:
+            self._table, self._place = None, 0
+
+    def uniform(self, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a unit's draws, those that it has where units are in their own order."""
+        width = int(np.prod(shape))
+        if self._table is None:
+            self._table = self._generator.uniform(low, high, (len(self._order), width))
+        row = self._table[self._order[self._place // width]].reshape(shape)
+        self.advance(width)
+        return row
 
     def __getattr__(self, name: str):
         def draw(*args: object, **kwargs: object) -> np.ndarray:

@@ -99,13 +99,24 @@ class Example:
 
 
 class Given:
-    """A generator that gives what is written."""
+    """A generator that gives what is written; uniform draws one by one, as they can be skipped."""
 
     def __init__(self, draws: Mapping[str, list]) -> None:
         self._left = {name: list(values) for name, values in draws.items()}
+        tables = self._left.pop("uniform", [])
+        self._uniform = [x for table in tables for x in np.asarray(table, dtype=float).flat]
+        self.bit_generator = self
 
     def __getattr__(self, name: str):
         return lambda *_: np.asarray(self._left[name].pop(0), dtype=float)
+
+    def advance(self, count: int) -> None:
+        del self._uniform[:count]
+
+    def uniform(self, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
+        assert (low, high) == (-1.0, 1.0)
+        values = [self._uniform.pop(0) for _ in range(int(np.prod(shape)))]
+        return np.reshape(values, shape)
 
 
 def late_init_example() -> Example:
@@ -987,3 +998,12 @@ def test_layers_without_one_weight_for_each_pair_of_units_are_refused(name):
     view, current, born = layer()
     with pytest.raises(ValueError, match="fully connected layer with one weight"):
         inserted(name, replace(view, error=None), replace(current, next_bias=None), born)
+
+
+def test_skipping_draws_leaves_the_numbers_that_drawing_all_would_give():
+    born = np.array([False, True, False, False, True, True, False])
+    one, other = (rng.stream(3, "edit", 1, 0, 1) for _ in range(2))
+    assert np.array_equal(
+        insertion._sides(one, (7, 5), born), other.uniform(-1.0, 1.0, (7, 5))[born]
+    )
+    assert one.random() == other.random()

@@ -19,7 +19,7 @@ it. Directions are computed in float64.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import sqrt
+from math import prod, sqrt
 
 import numpy as np
 import torch
@@ -537,24 +537,32 @@ def _uniform(view: LayerView, born: Tensor, draws: Draws) -> tuple[Tensor, Tenso
     return incoming, bias, outgoing
 
 
-def _drawn(
-    part: Tensor,
-    born: Tensor,
-    draws: Draws,
-    fill: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray],
-) -> Tensor:
+Fill = Callable[[np.random.Generator, tuple[int, ...], np.ndarray], np.ndarray]
+"""A generator, the shape (H, ...) of a layer's draws and who is born -> the newborns' rows."""
+
+
+def _drawn(part: Tensor, born: Tensor, draws: Draws, fill: Fill) -> Tensor:
     """Return the newborns' rows (N, ...) of draws made for every slot of a tensor (S, H, ...)."""
     chosen = zip(draws, born.cpu().numpy(), strict=True)
-    rows = [fill(draw, tuple(part.shape[1:]))[new] for draw, new in chosen]
+    rows = [fill(draw, tuple(part.shape[1:]), new) for draw, new in chosen]
     return torch.from_numpy(np.concatenate(rows)).to(part.device)
 
 
-def _sides(draw: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return draw.uniform(-1.0, 1.0, shape)
+def _sides(draw: np.random.Generator, shape: tuple[int, ...], new: np.ndarray) -> np.ndarray:
+    """Skip the draws of slots that are not born: a uniform double is one step of PCG64."""
+    rows, place, width = np.empty((int(new.sum()), *shape[1:])), 0, prod(shape[1:])
+    for row, slot in enumerate(np.flatnonzero(new)):
+        draw.bit_generator.advance((int(slot) - place) * width)  # type: ignore[attr-defined]
+        rows[row] = draw.uniform(-1.0, 1.0, shape[1:])
+        place = int(slot) + 1
+    draw.bit_generator.advance((shape[0] - place) * width)  # type: ignore[attr-defined]
+    return rows
 
 
-def _normal(draw: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return draw.standard_normal(shape)
+def _normal(draw: np.random.Generator, shape: tuple[int, ...], new: np.ndarray) -> np.ndarray:
+    """Draw for every slot: a normal number takes now more steps, now fewer."""
+    rows: np.ndarray = draw.standard_normal(shape)[new]
+    return rows
 
 
 def _gain(options: Options) -> float:
