@@ -11,11 +11,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import diagnostics, edits, engine
+from benchmarks import diagnostics, edits, engine, online
 from benchmarks.cases import ROUNDS
 from plasticity.launch import prepare_process
 
-PARTS = {"engine": engine.lines, "edits": edits.lines, "diagnostics": diagnostics.lines}
+PARTS = {
+    "engine": engine.lines,
+    "online": online.lines,
+    "edits": edits.lines,
+    "diagnostics": diagnostics.lines,
+}
 
 
 def cpu_name() -> str:
