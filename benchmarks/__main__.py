@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import diagnostics, edits, engine, online
+from benchmarks import diagnostics, edits, engine, online, selection
 from benchmarks.cases import ROUNDS
 from plasticity.launch import prepare_process
 
@@ -20,6 +20,7 @@ PARTS = {
     "online": online.lines,
     "edits": edits.lines,
     "diagnostics": diagnostics.lines,
+    "selection": selection.lines,
 }
 
 

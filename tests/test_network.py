@@ -43,7 +43,7 @@ from plasticity.network import (
     forward,
     initial_weights,
 )
-from plasticity.probe import as_if_alive_gradients, measure, weighted_curvature
+from plasticity.probe import ablation, as_if_alive_gradients, measure, weighted_curvature
 from plasticity.state import State, gather, new_state, scatter, take_units
 
 architectures = pytest.mark.parametrize("architecture", [MLP, CONVNET], ids=["mlp", "convnet"])
@@ -402,3 +402,25 @@ def test_a_wider_layer_does_not_change_the_draws_of_the_others():
     wide = fresh_weights(Architecture(MLP.image, (), (13, 9), MLP.classes))
     assert torch.equal(narrow.incoming[0], wide.incoming[0][:, :11])
     assert torch.equal(narrow.incoming[2], wide.incoming[2])
+
+
+def test_ablation_is_the_rise_of_the_loss_of_a_network_without_the_unit():
+    generator = torch.Generator().manual_seed(4)
+    alive = random_alive(MLP, [7, 6], generator)
+    state = new_state(fresh_weights(MLP), alive, 0)
+    x, y = random_batch(MLP, generator)
+    activation = engine_activation("relu")
+    for layer in range(2):
+        rise = ablation(state, layer, x, y, activation)
+        assert (rise[~alive[layer]] == 0).all()
+        for row, slot in alive[layer].nonzero().tolist():
+            module = plain_module(state.weights, row)
+            for index, mask in enumerate(alive):
+                off = (~mask[row]).nonzero()[:, 0].tolist()
+                with torch.no_grad():
+                    module[2 * index + 3].weight[:, off] = 0
+            whole = torch.nn.functional.cross_entropy(module(x[row]), y[row])
+            with torch.no_grad():
+                module[2 * layer + 3].weight[:, slot] = 0
+            without = torch.nn.functional.cross_entropy(module(x[row]), y[row])
+            assert_close(rise[row, slot], (without - whole).detach())

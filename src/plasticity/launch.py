@@ -9,6 +9,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -172,7 +173,19 @@ def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome]
         final = checkpoint.load(folder / item.name, torch.device("cpu"))
         assert final is not None
         outcomes.append(Outcome(item, final))
-    return outcomes, timing | {"compute_seconds": round(time.monotonic() - started, 3)}
+    return outcomes, timing | {
+        "compute_seconds": round(time.monotonic() - started, 3),
+        "peak_memory_mb": _peak_memory(device),
+    }
+
+
+def _peak_memory(device: str) -> int:
+    """Return the most memory that one process had so far, or the device, in MiB."""
+    if device == "cuda":
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    kib = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF,
+                                                           resource.RUSAGE_CHILDREN))  # fmt: skip
+    return round(kib / 2**10)
 
 
 def prepare_process() -> None:

@@ -258,6 +258,27 @@ def gradients(
     return result
 
 
+def ablation(state: State, layer: int, x: Tensor, labels: Tensor, activation: Activation) -> Tensor:
+    """Return (S, H): how much the loss rises when one unit is taken out, 0 for masked slots.
+
+    The oracle that cheap utilities stand for: one forward pass for every slot.
+    """
+    dtype = state.weights.bias[0].dtype
+    scale = [mask.to(dtype) for mask in state.alive]
+
+    def loss(strength: Tensor) -> Tensor:
+        parts = (*scale[:layer], strength, *scale[layer + 1 :])
+        logits = forward(state.weights, x, activation, parts).logits
+        return cross_entropy(logits, labels)[0].double().mean(1)
+
+    whole, columns = loss(scale[layer]), []
+    for slot in range(scale[layer].shape[1]):
+        without = scale[layer].clone()
+        without[:, slot] = 0
+        columns.append(loss(without) - whole)
+    return torch.stack(columns, 1)
+
+
 def weighted_curvature(
     state: State,
     x: Tensor,
