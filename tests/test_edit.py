@@ -120,6 +120,8 @@ def test_grow_takes_the_most_active_masked_units_ties_by_slot() -> None:
 
 def test_prune_removes_the_smallest_incoming_weights_and_leaves_initial_ones() -> None:
     state, context = setting()
+    for tensor in state.weights.tensors():
+        tensor.add_(0.5)
     state.weights.incoming[0][0] = torch.arange(11.0, 0.0, -1.0)[:, None].double()
     after, record = applied(state, Event(0, 0, (0, 0), (3, 0), rewind=False), context)
     assert record.removed[0][0].nonzero()[:, 0].tolist() == [8, 9, 10]
