@@ -361,7 +361,7 @@ def continual_job(
     health, probed = params.measure.enabled, params.measure.probe_images
     stream: TaskStream | RegressionStream
     if run.stream.rule == "slowly_changing_regression":
-        stream = RegressionStream(seeds, run.steps, settings.batch, setting.dtype)
+        stream = RegressionStream(seeds, run.steps, settings.batch, setting.dtype, setting.device)
         watch = Watch(lambda _: True, None, health, graded=False)
     else:
         stream = _task_stream(params, setting, seeds, run)

@@ -64,6 +64,7 @@ class RegressionStream:
     """Optimizer steps of a task."""
     batch: int
     dtype: torch.dtype
+    device: torch.device
     _tasks: dict[int, Batch] = field(default_factory=dict)
 
     def batch_at(self, step: int) -> Batch:
@@ -87,5 +88,6 @@ class RegressionStream:
                 for seed, part in zip(self.seeds, bits, strict=True)
             ]
             inputs, targets = (torch.from_numpy(np.stack(part)) for part in (bits, wanted))
-            self._tasks[task] = inputs.to(self.dtype), targets.to(self.dtype)
+            where = (self.device, self.dtype)
+            self._tasks[task] = inputs.to(*where), targets.to(*where)
         return self._tasks[task]
