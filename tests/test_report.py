@@ -1030,3 +1030,25 @@ def test_streams_say_who_is_ahead_at_which_length_and_only_where_it_is_clear() -
 @pytest.mark.parametrize(("last", "ticks"), [(8, [2, 4, 6, 8]), (50, [10, 20, 30, 40, 50])])
 def test_ticks_of_tasks_are_round_and_end_with_them(last: int, ticks: list[int]) -> None:
     assert streams._ticks(last) == ticks
+
+
+def test_an_axis_of_ratios_that_are_all_one_has_a_width_and_ticks() -> None:
+    frame = pd.DataFrame({"mean": [1.0, 1.0], "low": [1.0, None], "high": [1.0, None]})
+    low, high = charts.ratio_domain(frame)
+    assert low < 0.99 < 1.01 < high
+    ticks = charts.log_ticks(low, high)
+    assert 1.0 in ticks
+    assert len(ticks) >= 3
+
+
+def test_a_measure_without_any_ratio_has_no_panel(
+    folders: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where every copied founder is dead, nobody has a gradient to be divided by."""
+    monkeypatch.chdir(folders["grow"])
+    summary = findings.summarise(inputs.read())
+    rows = summary.newborn.rows
+    newborn = replace(summary.newborn, rows=rows[rows["measure"] == "activation"])
+    drawn = ages.newborns(replace(summary, newborn=newborn))
+    assert "NaN" not in json.dumps(drawn.spec)
+    assert len(drawn.spec["hconcat"]) == 1

@@ -80,11 +80,12 @@ def by_age(
     domain = charts.ratio_domain(pd.concat([every, layers[["mean"]]]))
     few = len(panels) <= 2
     width = HALF if few else NARROW // len(panels)
+    known = {one: text for one, text in panels.items() if (table["measure"] == one).any()}
     drawn = [
         _panel(
             table[table["measure"] == measure], domain, summary.op, width, named=few or not place
         ).properties(title=panel, view=alt.ViewConfig(stroke=None))
-        for place, (measure, panel) in enumerate(panels.items())
+        for place, (measure, panel) in enumerate(known.items())
     ]
     missing = (
         f" In {ratios.undefined} of {ratios.pairs} comparisons one side was exactly zero; they "

@@ -14,6 +14,8 @@ from plasticity.report import numbers, theme
 ROW = 30
 HEIGHT = 300
 LABEL_GAP = 15.0
+NARROWEST = 1.02
+"""Highest over lowest value of a logarithmic axis."""
 
 
 BAND_IS = "The band is the 95 % t-interval of the mean over seeds"
@@ -107,6 +109,8 @@ def ratio_domain(frame: pd.DataFrame) -> tuple[float, float]:
     """Return a logarithmic domain that holds every mean, every interval and 1."""
     values = pd.concat([frame["mean"], frame["low"], frame["high"]]).dropna()
     low, high = min(1.0, float(values.min())), max(1.0, float(values.max()))
+    if high / low < NARROWEST:  # copies of incumbents have a ratio of 1, and an axis has a width
+        low, high = low / NARROWEST, high * NARROWEST
     margin = (high / low) ** 0.06
     return low / margin, high * margin
 
