@@ -48,6 +48,8 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.stderr.write("[study] stopped; run the same command to continue\n")
         sys.exit(Interrupted.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the list has read enough
     except PlasticityError as error:
         sys.stderr.write(f"[study] {error}\n")
         sys.exit(error.exit_code)

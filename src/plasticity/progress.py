@@ -9,7 +9,7 @@ from typing import Any, Self, TextIO
 
 from plasticity.files import progress_path
 from plasticity.sections import Params
-from plasticity.stats import t_interval
+from plasticity.stats import Interval, t_interval
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -66,22 +66,31 @@ class Display:
             math.fsum(self._first[item] / news["steps"] for item, news in self._news.items())
             / self._num_items
         )
-        accuracies = [value for news in self._news.values() for value in news["acc"]]
-        interval = t_interval(accuracies)
-        spread = "" if interval.half_width is None else f"±{interval.half_width:.1f}"
+        graded = any(v is not None for n in self._news.values() for v in n["acc"])
+        measure = "acc" if graded else "loss"
+        values = [v for n in self._news.values() for v in n[measure] if v is not None]
+        interval = t_interval(values) if values else None
         units = next(reversed(self._news.values()))["units"]
         gained = done - begun
-        noun = "seed" if len(accuracies) == 1 else "seeds"
+        noun = "seed" if len(values) == 1 else "seeds"
         left = (now - self._started) * (1 - done) / gained if gained > 0 else math.inf
         eta = _duration(left) if math.isfinite(left) else "?"
         return (
-            f"{done:4.0%} · {len(accuracies)} {noun} · acc {interval.mean:.1f}{spread} · "
+            f"{done:4.0%} · {len(values)} {noun} · {measure} {_told(interval)} · "
             f"units {units} · eta {eta}"
         )
 
     def _write(self, text: str) -> None:
         sys.stderr.write(f"[{self.stage}] {text}\n")
         sys.stderr.flush()
+
+
+def _told(interval: Interval | None) -> str:
+    """Return a mean with its half-width, or that nobody has a value."""
+    if interval is None:
+        return "?"
+    half = "" if interval.half_width is None else f"±{interval.half_width:.1f}"
+    return f"{interval.mean:.1f}{half}"
 
 
 def _resuming(folder: Path) -> str:

@@ -748,10 +748,8 @@ def _summary(current: Run) -> dict[str, Any]:
         "seeds": list(current.job.seeds),
         "step": current.step,
         "steps": current.job.window * current.job.num_windows,
-        "acc": [
-            next((row[key] for key in ("acc", "online_acc") if row[key] is not None), 0.0)
-            for row in rows
-        ],
+        "acc": [row["online_acc"] if row["acc"] is None else row["acc"] for row in rows],
+        "loss": [row["loss"] for row in rows],
         "units": rows[0]["units"],
         "diverged": {
             seed: at
