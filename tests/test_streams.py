@@ -152,9 +152,11 @@ def test_given_anothers_permutation_the_pixels_are_where_they_have_them() -> Non
     order = np.random.RandomState(7).permutation(64)
     images = digits().train_images
     stream = stream_of("permuted_inputs")
-    moved = stream._permuted(streams.Task(np.arange(60), np.zeros(60, int), pixels=order))
-    expected = torch.stack([image.reshape(-1)[torch.from_numpy(order)] for image in images])
-    assert torch.equal(moved, expected)
+    task = streams.Task(np.arange(60), np.zeros(60, int), pixels=order)
+    stream._tasks[0] = [task] * len(SEEDS)
+    moved, _ = stream._gathered(0, [(task.images, task.labels)] * len(SEEDS))
+    expected = torch.stack([image.reshape(-1)[torch.from_numpy(order)] for image in images[:60]])
+    assert torch.equal(moved, stream.images.standardise(expected).expand_as(moved))
 
 
 def test_given_anothers_class_order_the_tasks_have_their_classes_and_images() -> None:

@@ -363,23 +363,27 @@ def test_an_interrupted_run_continues_to_the_same_bytes(
     assert continued.progress == whole.progress
 
 
-def test_a_diverging_seed_is_marked_and_leaves_the_others_as_they_were(tmp_path: Path) -> None:
-    job = job_of(MLP, SGD, (Event(0, 25, (3, 2), (0, 0), rewind=False),), (5, 4))
+@pytest.mark.parametrize("optimizer", [SGD, MOMENTUM, ADAM], ids=["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("at", [11, 31], ids=["before the edit", "after it"])
+def test_a_diverging_seed_is_marked_and_leaves_the_others_as_they_were(
+    optimizer: optim.Optimizer, at: int, tmp_path: Path
+) -> None:
+    job = job_of(MLP, optimizer, (Event(0, 25, (3, 2), (0, 0), rewind=False),), (5, 4))
 
     def poisoned(step: int) -> tuple[Tensor, Tensor]:
         x, y = job.batches(step)
-        if step == 31:
+        if step == at:
             x = x.clone()
             x[0] = torch.nan
         return x, y
 
     clean = run(job, tmp_path / "clean", quiet)
     hurt = run(replace(job, batches=poisoned), tmp_path / "hurt", quiet)
-    assert hurt.state.diverged.tolist() == [31, -1]
+    assert hurt.state.diverged.tolist() == [at, -1]
     for a, b in zip(clean.state.weights.tensors(), hurt.state.weights.tensors(), strict=True):
         assert torch.equal(a[1], b[1])
         assert torch.isfinite(b[0]).all()
-    assert hurt.state.units[0].age[0].max() == 31
+    assert hurt.state.units[0].age[0].max() == at
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:

@@ -74,21 +74,29 @@ def step_(
     if optimizer.rule == "sgd" and optimizer.momentum == 0 and gains is None:
         _plain_sgd_(copy, optimizer, lr)
         return
+    if optimizer.rule == "adam" and gains is None and _alike(copy, lr):
+        _plain_adam_(copy, optimizer, lr[0])
+        return
     for seed, rate in enumerate(lr):
-        if copy.diverged[seed] >= 0:
-            continue
-        copy.taken[seed] += 1
-        factors = None if gains is None else _factors(copy, gains, seed)
-        if factors is not None and gains is not None and gains.on == "gradient":
-            for grad, factor in zip(copy.grads.tensors(), factors, strict=True):
-                grad[seed].mul_(factor)
-            factors = None
-        if optimizer.rule == "sgd":
-            _sgd_(copy, optimizer, seed, rate, factors)
-        elif copy.uniform_step[seed] >= 0 and factors is None:
-            _adam_(copy, optimizer, seed, rate)
-        else:
-            _unit_adam_(copy, optimizer, seed, rate, factors)
+        if copy.diverged[seed] < 0:
+            copy.taken[seed] += 1
+            _step_seed_(copy, optimizer, seed, rate, gains)
+
+
+def _step_seed_(
+    copy: WorkingCopy, optimizer: Optimizer, seed: int, rate: float, gains: Gains | None
+) -> None:
+    factors = None if gains is None else _factors(copy, gains, seed)
+    if factors is not None and gains is not None and gains.on == "gradient":
+        for grad, factor in zip(copy.grads.tensors(), factors, strict=True):
+            grad[seed].mul_(factor)
+        factors = None
+    if optimizer.rule == "sgd":
+        _sgd_(copy, optimizer, seed, rate, factors)
+    elif copy.uniform_step[seed] >= 0 and factors is None:
+        _fused_adam_(copy, optimizer, rate, copy.uniform_step[seed] + copy.taken[seed], seed)
+    else:
+        _unit_adam_(copy, optimizer, seed, rate, factors)
 
 
 def _factors(copy: WorkingCopy, gains: Gains, seed: int) -> list[Tensor]:
@@ -130,6 +138,29 @@ def _plain_sgd_(copy: WorkingCopy, optimizer: Optimizer, lr: Sequence[float]) ->
             weight.addcmul_(grad, rates, value=-1)
 
 
+def _alike(copy: WorkingCopy, lr: Sequence[float]) -> bool:
+    """Return whether one call of Adam can take all seeds: same rate, same count everywhere."""
+    taken = {count for count, step in zip(copy.taken, copy.diverged, strict=True) if step < 0}
+    return len({*copy.uniform_step}) == len({*lr}) == len(taken) == 1 and copy.uniform_step[0] >= 0
+
+
+def _plain_adam_(copy: WorkingCopy, optimizer: Optimizer, lr: float) -> None:
+    """Step all seeds in one call; seeds that have diverged are put back as they were."""
+    tensors = (copy.weights, copy.grads, *copy.moments)
+    still = [seed for seed, step in enumerate(copy.diverged) if step >= 0]
+    before = [
+        (tensor[seed], tensor[seed].clone())
+        for part in tensors
+        for tensor in part.tensors()
+        for seed in still
+    ]
+    copy.taken = [taken + (seed not in still) for seed, taken in enumerate(copy.taken)]
+    going = next(seed for seed, step in enumerate(copy.diverged) if step < 0)
+    _fused_adam_(copy, optimizer, lr, copy.uniform_step[going] + copy.taken[going])
+    for tensor, old in before:
+        tensor.copy_(old)
+
+
 def _sgd_(
     copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float, factors: list[Tensor] | None
 ) -> None:
@@ -147,16 +178,22 @@ def _sgd_(
         weight[seed].add_(update, alpha=-lr)
 
 
-def _adam_(copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float) -> None:
-    weights = [tensor[seed] for tensor in copy.weights.tensors()]
-    count = torch.tensor(float(copy.uniform_step[seed] + copy.taken[seed]))
-    torch._fused_adam_(  # the kernel of torch.optim.Adam(fused=True)
+def _fused_adam_(
+    copy: WorkingCopy, optimizer: Optimizer, lr: float, count: int, seed: int | None = None
+) -> None:
+    """Step one seed or all, with the kernel of ``torch.optim.Adam(fused=True)``."""
+    weights, grads, first, second = (
+        [*part.tensors()] if seed is None else [tensor[seed] for tensor in part.tensors()]
+        for part in (copy.weights, copy.grads, *copy.moments)
+    )
+    step = torch.tensor(float(count), device=weights[0].device)
+    torch._fused_adam_(
         weights,
-        [tensor[seed] for tensor in copy.grads.tensors()],
-        [tensor[seed] for tensor in copy.moments[0].tensors()],
-        [tensor[seed] for tensor in copy.moments[1].tensors()],
+        grads,
+        first,
+        second,
         [],
-        [count.to(weights[0].device)] * len(weights),
+        [step] * len(weights),
         lr=lr,
         beta1=optimizer.beta1,
         beta2=optimizer.beta2,

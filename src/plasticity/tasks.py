@@ -29,7 +29,6 @@ class TaskStream:
     batch: int
     """Images of a step; a task with fewer shows some of them twice in it."""
     _tasks: dict[int, list[Task]] = field(default_factory=dict)
-    _pixels: dict[int, list[Tensor]] = field(default_factory=dict)
     _orders: dict[tuple[int, int, int], Integers] = field(default_factory=dict)
     _chunks: dict[int, Batch] = field(default_factory=dict)
 
@@ -113,36 +112,22 @@ class TaskStream:
         return self._orders[key]
 
     def _gathered(self, task: int, rows: Sequence[tuple[Integers, Integers]]) -> Batch:
-        device = self.images.pixels.device
-        moved = self._moved(task)
-        pixels = torch.stack(
-            [
-                part.index_select(0, torch.from_numpy(images).to(device))
-                for part, (images, _) in zip(moved, rows, strict=True)
-            ]
-        )
-        labels = torch.from_numpy(np.stack([row for _, row in rows])).to(device)
-        return self.images.standardise(pixels), labels
+        """Return some images of every seed, their pixels moved where the task moves them.
 
-    def _moved(self, task: int) -> list[Tensor]:
-        """Return every seed's training images with their pixels where the task has them."""
-        if task not in self._pixels:
-            self._pixels.clear()
-            self._pixels[task] = [self._permuted(one) for one in self.task(task)]
-        return self._pixels[task]
-
-    def _permuted(self, one: Task) -> Tensor:
+        They are moved when they are read: a short task reads few of its images.
+        """
         pixels = self.images.pixels
-        if one.pixels is None:
-            return pixels
-        order = torch.from_numpy(one.pixels).to(pixels.device)
-        # Only the images of the task are moved: the others are never looked at.
-        result = torch.empty_like(pixels)
-        used = torch.from_numpy(one.images).to(pixels.device)
-        grid = pixels.index_select(0, used)
-        flat = grid.flatten(1, 2) if grid.dim() == 4 else grid
-        result[used] = flat.index_select(1, order).view(grid.shape)
-        return result
+        gathered = []
+        for one, (images, _) in zip(self.task(task), rows, strict=True):
+            grid = pixels.index_select(0, torch.from_numpy(images).to(pixels.device))
+            grid = grid.to(self.images.scale.dtype)  # three times as fast to move as bytes
+            if one.pixels is not None:
+                order = torch.from_numpy(one.pixels).to(pixels.device)
+                flat = grid.flatten(1, 2) if grid.dim() == 4 else grid
+                grid = flat.index_select(1, order).view(grid.shape)
+            gathered.append(grid)
+        labels = torch.from_numpy(np.stack([row for _, row in rows])).to(pixels.device)
+        return self.images.standardise(torch.stack(gathered)), labels
 
     def test_groups(self, labels: Tensor, num_tasks: int) -> Tensor:
         """Return (S, N): the task whose classes each test image belongs to, or -1."""
