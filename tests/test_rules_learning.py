@@ -508,6 +508,29 @@ def test_the_late_birth_multiplier_of_adam_is_the_published_one(
             assert moved == pytest.approx(expected[step], abs=0.005 if rule == "zero" else 1e-5)
 
 
+@pytest.mark.parametrize("young", [300, 3_000, 18_100])
+def test_adam_corrects_by_the_younger_count_until_that_corrects_nothing(young: int) -> None:
+    """The formula in float64 against single precision, before and after counts stop to matter."""
+    state, _ = births_example()
+    state = replace(
+        state,
+        weights=state.weights.map(lambda t: torch.zeros_like(t, dtype=torch.float32)),
+        moments=tuple(m.map(lambda t: torch.full_like(t, 1e-3, dtype=torch.float32))
+                      for m in state.moments),
+        units=(replace(state.units[0], step=torch.tensor([[young, 10**6, 10**6, young]])),),
+        shared_step=torch.tensor([10**6]),
+    )  # fmt: skip
+    copy = gather(state)
+    for part in copy.grads.tensors():
+        part.fill_(2e-3)
+    step_(copy, Optimizer("adam"), [1e-1])
+    t = copy.units[0].step.double() + 1
+    m, v = 0.9 * 1e-3 + 0.1 * 2e-3, 0.999 * 1e-3 + 0.001 * 4e-6
+    update = m / (1 - 0.9**t) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+    moved = -copy.weights.bias[0].double() / 1e-1
+    torch.testing.assert_close(moved, update, rtol=1e-5, atol=0)
+
+
 def test_founders_are_at_full_strength_whatever_their_age() -> None:
     state, _ = births_example()
     cohort = torch.tensor([[FOUNDER, FOUNDER, 3, FOUNDER]])

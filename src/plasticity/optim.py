@@ -1,10 +1,11 @@
 """SGD with momentum and Adam on a working copy, in place.
 
-A seed's update has the same bits whatever the other seeds do: Adam visits one seed's slice at a
-time and leaves out diverged ones, plain SGD takes all seeds at once, a diverged one with a gradient
-of 0.
+All seeds are stepped at once, and those that have diverged are put back as they were. Adam visits
+seeds one by one where their step counts differ.
 """
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,119 +72,115 @@ def step_(
     gains
         Factors on the gradients or updates; None where everybody learns alike.
     """
-    if optimizer.rule == "sgd" and optimizer.momentum == 0 and gains is None:
-        _plain_sgd_(copy, optimizer, lr)
-        return
-    if optimizer.rule == "adam" and gains is None and _alike(copy, lr):
-        _plain_adam_(copy, optimizer, lr[0])
-        return
-    for seed, rate in enumerate(lr):
-        if copy.diverged[seed] < 0:
-            copy.taken[seed] += 1
-            _step_seed_(copy, optimizer, seed, rate, gains)
-
-
-def _step_seed_(
-    copy: WorkingCopy, optimizer: Optimizer, seed: int, rate: float, gains: Gains | None
-) -> None:
-    factors = None if gains is None else _factors(copy, gains, seed)
+    still = [seed for seed, step in enumerate(copy.diverged) if step >= 0]
+    changed = (copy.weights, *copy.moments)
+    before = [
+        (tensor[seed], tensor[seed].clone())
+        for seed in still
+        for part in changed
+        for tensor in part.tensors()
+    ]
+    copy.taken = [taken + (seed not in still) for seed, taken in enumerate(copy.taken)]
+    factors = None if gains is None else _factors(copy, gains)
     if factors is not None and gains is not None and gains.on == "gradient":
         for grad, factor in zip(copy.grads.tensors(), factors, strict=True):
-            grad[seed].mul_(factor)
+            grad.mul_(factor)
         factors = None
     if optimizer.rule == "sgd":
-        _sgd_(copy, optimizer, seed, rate, factors)
-    elif copy.uniform_step[seed] >= 0 and factors is None:
-        _fused_adam_(copy, optimizer, rate, copy.uniform_step[seed] + copy.taken[seed], seed)
+        _sgd_(copy, optimizer, lr, factors)
     else:
-        _unit_adam_(copy, optimizer, seed, rate, factors)
+        _adam_(copy, optimizer, lr, factors)
+    for tensor, old in before:
+        tensor.copy_(old)
 
 
-def _factors(copy: WorkingCopy, gains: Gains, seed: int) -> list[Tensor]:
-    """Return what each tensor of one seed is multiplied by, broadcast as far as possible."""
+def _factors(copy: WorkingCopy, gains: Gains) -> list[Tensor]:
+    """Return what each tensor is multiplied by, broadcast as far as possible."""
     result = []
     shared = copy.weights.bias[-1].new_tensor(gains.shared)
     axes = rows_and_columns(copy.weights)
     for tensor, (rows, columns) in zip(copy.weights.tensors(), axes, strict=True):
-        part = tensor[seed]
-        factor = shared if rows is None else _by_row(gains.incoming, rows, part, seed)
+        factor = shared if rows is None else along_rows(gains.incoming[rows.layer], rows, tensor)
         if columns is not None:
-            outgoing = along_columns(gains.outgoing[columns.layer][seed], columns, part)
-            owner = along_columns(gains.newborn[columns.layer][seed], columns, part)
+            outgoing = along_columns(gains.outgoing[columns.layer], columns, tensor)
+            owner = along_columns(gains.newborn[columns.layer], columns, tensor)
             if rows is not None:
-                owner = owner & ~_by_row(gains.newborn, rows, part, seed)
+                owner = owner & ~along_rows(gains.newborn[rows.layer], rows, tensor)
             factor = torch.where(owner, outgoing, factor)
         result.append(factor)
     return result
 
 
-def _by_row(values: Sequence[Tensor], rows: Axis, part: Tensor, seed: int) -> Tensor:
-    return along_rows(values[rows.layer][seed], rows, part)
-
-
-def _plain_sgd_(copy: WorkingCopy, optimizer: Optimizer, lr: Sequence[float]) -> None:
-    """Step all seeds at once: a stream of single examples spends its time on calls, not on sums."""
-    still = [seed for seed, step in enumerate(copy.diverged) if step >= 0]
-    copy.taken = [taken + (seed not in still) for seed, taken in enumerate(copy.taken)]
-    same = all(rate == lr[0] for rate in lr)
-    for weight, grad in zip(copy.weights.tensors(), copy.grads.tensors(), strict=True):
-        if optimizer.weight_decay:
-            grad.add_(weight, alpha=optimizer.weight_decay)
-        for seed in still:
-            grad[seed].zero_()
-        if same:
-            weight.add_(grad, alpha=-lr[0])
-        else:
-            rates = weight.new_tensor(lr).view(-1, *(1,) * (weight.dim() - 1))
-            weight.addcmul_(grad, rates, value=-1)
-
-
-def _alike(copy: WorkingCopy, lr: Sequence[float]) -> bool:
-    """Return whether one call of Adam can take all seeds: same rate, same count everywhere."""
-    taken = {count for count, step in zip(copy.taken, copy.diverged, strict=True) if step < 0}
-    return len({*copy.uniform_step}) == len({*lr}) == len(taken) == 1 and copy.uniform_step[0] >= 0
-
-
-def _plain_adam_(copy: WorkingCopy, optimizer: Optimizer, lr: float) -> None:
-    """Step all seeds in one call; seeds that have diverged are put back as they were."""
-    tensors = (copy.weights, copy.grads, *copy.moments)
-    still = [seed for seed, step in enumerate(copy.diverged) if step >= 0]
-    before = [
-        (tensor[seed], tensor[seed].clone())
-        for part in tensors
-        for tensor in part.tensors()
-        for seed in still
-    ]
-    copy.taken = [taken + (seed not in still) for seed, taken in enumerate(copy.taken)]
-    going = next(seed for seed, step in enumerate(copy.diverged) if step < 0)
-    _fused_adam_(copy, optimizer, lr, copy.uniform_step[going] + copy.taken[going])
-    for tensor, old in before:
-        tensor.copy_(old)
-
-
 def _sgd_(
-    copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float, factors: list[Tensor] | None
+    copy: WorkingCopy, optimizer: Optimizer, lr: Sequence[float], factors: list[Tensor] | None
 ) -> None:
     buffers = copy.moments[0].tensors() if optimizer.momentum else None
-    for index, (weight, grad) in enumerate(
-        zip(copy.weights.tensors(), copy.grads.tensors(), strict=True)
-    ):
-        update = grad[seed]
+    pairs = zip(copy.weights.tensors(), copy.grads.tensors(), strict=True)
+    for index, (weight, update) in enumerate(pairs):
         if optimizer.weight_decay:
-            update.add_(weight[seed], alpha=optimizer.weight_decay)
+            update.add_(weight, alpha=optimizer.weight_decay)
         if buffers is not None:
-            update = buffers[index][seed].mul_(optimizer.momentum).add_(update)
+            update = buffers[index].mul_(optimizer.momentum).add_(update)
         if factors is not None:
             update = update * factors[index]
-        weight[seed].add_(update, alpha=-lr)
+        _move_(weight, update, lr)
+
+
+def _move_(weight: Tensor, update: Tensor, lr: Sequence[float]) -> None:
+    """Take one learning rate of each seed times the update from the weights."""
+    if all(rate == lr[0] for rate in lr):
+        weight.add_(update, alpha=-lr[0])
+    else:
+        rates = weight.new_tensor(lr).view(-1, *(1,) * (weight.dim() - 1))
+        weight.addcmul_(update, rates, value=-1)
+
+
+def _adam_(
+    copy: WorkingCopy, optimizer: Optimizer, lr: Sequence[float], factors: list[Tensor] | None
+) -> None:
+    """Take all seeds in one call where they have one rate and one count, or one by one."""
+    counts = [
+        _one_count(copy, optimizer, seed) if factors is None else None
+        for seed in range(len(copy.taken))
+    ]
+    going = [seed for seed, step in enumerate(copy.diverged) if step < 0]
+    if len({(lr[seed], counts[seed]) for seed in going}) == 1:
+        parts = [slice(None)]
+    else:
+        parts = [slice(seed, seed + 1) for seed in going]
+    for part in parts:
+        first = going[0] if part.start is None else part.start
+        count = counts[first]
+        if count is None:
+            _unit_adam_(copy, optimizer, part, lr[first], factors)
+        else:
+            _fused_adam_(copy, optimizer, part, lr[first], count)
+
+
+def _one_count(copy: WorkingCopy, optimizer: Optimizer, seed: int) -> int | None:
+    """Return the step count of every weight of a seed, or None where they have several.
+
+    Counts that correct nothing any more, to the last bit, are as good as one: the youngest.
+    """
+    low, high = copy.step_range[seed]
+    youngest = low + copy.taken[seed]
+    dtype = copy.weights.bias[0].dtype
+    return youngest if low == high or youngest >= _settled(optimizer, dtype) else None
+
+
+@functools.cache
+def _settled(optimizer: Optimizer, dtype: torch.dtype) -> int:
+    """Return the count from which 1 - beta^t rounds to 1 for both moments."""
+    tiny = math.log(torch.finfo(dtype).eps / 8)
+    return max(math.ceil(tiny / math.log(beta)) for beta in (optimizer.beta1, optimizer.beta2))
 
 
 def _fused_adam_(
-    copy: WorkingCopy, optimizer: Optimizer, lr: float, count: int, seed: int | None = None
+    copy: WorkingCopy, optimizer: Optimizer, seeds: slice, lr: float, count: int
 ) -> None:
-    """Step one seed or all, with the kernel of ``torch.optim.Adam(fused=True)``."""
+    """Step some seeds with the kernel of ``torch.optim.Adam(fused=True)``."""
     weights, grads, first, second = (
-        [*part.tensors()] if seed is None else [tensor[seed] for tensor in part.tensors()]
+        [tensor[seeds] for tensor in part.tensors()]
         for part in (copy.weights, copy.grads, *copy.moments)
     )
     step = torch.tensor(float(count), device=weights[0].device)
@@ -205,18 +202,19 @@ def _fused_adam_(
 
 
 def _unit_adam_(
-    copy: WorkingCopy, optimizer: Optimizer, seed: int, lr: float, factors: list[Tensor] | None
+    copy: WorkingCopy, optimizer: Optimizer, seeds: slice, lr: float, factors: list[Tensor] | None
 ) -> None:
+    """Step some seeds, each weight corrected by the count of the younger unit it joins."""
     tensors = zip(
         copy.weights.tensors(),
         copy.grads.tensors(),
         copy.moments[0].tensors(),
         copy.moments[1].tensors(),
-        _corrections(copy, optimizer, seed),
+        _corrections(copy, optimizer, seeds),
         strict=True,
     )
     for index, (weight, grad, first, second, (by_first, by_root_second)) in enumerate(tensors):
-        w, g, m, v = weight[seed], grad[seed], first[seed], second[seed]
+        w, g, m, v = weight[seeds], grad[seeds], first[seeds], second[seeds]
         if optimizer.weight_decay:
             g.add_(w, alpha=optimizer.weight_decay)
         m.lerp_(g, 1 - optimizer.beta1)
@@ -224,27 +222,29 @@ def _unit_adam_(
         denominator = v.sqrt().mul_(by_root_second).add_(optimizer.eps)
         update = m.div(denominator).mul_(by_first)
         if factors is not None:
-            update.mul_(factors[index])
+            update.mul_(factors[index] if factors[index].dim() == 0 else factors[index][seeds])
         w.sub_(update, alpha=lr)
 
 
-def _corrections(copy: WorkingCopy, optimizer: Optimizer, seed: int) -> list[tuple[Tensor, Tensor]]:
+def _corrections(
+    copy: WorkingCopy, optimizer: Optimizer, seeds: slice
+) -> list[tuple[Tensor, Tensor]]:
     """Return 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t) for each tensor, t of each weight.
 
     A weight's moments are as old as the younger of the two units it joins. Both factors fall with
     t, so the younger unit's is the larger one: a broadcast maximum of two vectors, and no matrix of
     counts.
     """
-    shared = copy.shared_step[seed : seed + 1]
-    counts = torch.cat([*(units.step[seed] for units in copy.units), shared]) + copy.taken[seed]
+    shared = copy.shared_step[seeds, None]
+    taken = shared.new_tensor(copy.taken)[seeds, None]
+    t = (torch.cat([*(units.step[seeds] for units in copy.units), shared], 1) + taken).double()
     widths = [units.step.shape[1] for units in copy.units] + [1]
-    t = counts.double()
     dtype = copy.weights.bias[0].dtype
-    first = (1 - optimizer.beta1**t).reciprocal().to(dtype).split(widths)  # type: ignore[no-untyped-call]
-    second = (1 - optimizer.beta2**t).rsqrt().to(dtype).split(widths)  # type: ignore[no-untyped-call]
+    first = (1 - optimizer.beta1**t).reciprocal().to(dtype).split(widths, 1)  # type: ignore[no-untyped-call]
+    second = (1 - optimizer.beta2**t).rsqrt().to(dtype).split(widths, 1)  # type: ignore[no-untyped-call]
     axes = rows_and_columns(copy.weights)
     return [
-        (_younger(first, rows, columns, part[seed]), _younger(second, rows, columns, part[seed]))
+        (_younger(first, rows, columns, part), _younger(second, rows, columns, part))
         for part, (rows, columns) in zip(copy.weights.tensors(), axes, strict=True)
     ]
 
@@ -253,7 +253,10 @@ def _younger(
     values: Sequence[Tensor], rows: Axis | None, columns: Axis | None, part: Tensor
 ) -> Tensor:
     """Return the larger of the values of the two units that each weight joins."""
-    own = values[-1] if rows is None else along_rows(values[rows.layer], rows, part)
+    if rows is None:
+        own = values[-1].view(-1, *(1,) * (part.dim() - 1))
+    else:
+        own = along_rows(values[rows.layer], rows, part)
     if columns is None:
         return own
     return torch.maximum(own, along_columns(values[columns.layer], columns, part))

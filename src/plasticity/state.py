@@ -80,8 +80,9 @@ class WorkingCopy:
     """(S, K) at the time of gathering; ``taken`` steps have been added since. The running utility
     and activity are changed in place."""
     shared_step: Tensor
-    uniform_step: list[int]
-    """For each seed the one count that all its units and the shared weights have, or -1."""
+    step_range: list[tuple[int, int]]
+    """For each seed the lowest and the highest step count of its units and the shared weights, at
+    the time of gathering."""
     taken: list[int]
     """Optimizer steps of each seed since the gathering."""
     diverged: list[int]
@@ -132,10 +133,7 @@ def gather(state: State) -> WorkingCopy:
         grads=weights.map(torch.empty_like),
         units=units,
         shared_step=state.shared_step.clone(),
-        uniform_step=[
-            low if low == high else -1
-            for low, high in zip(counts.amin(1).tolist(), counts.amax(1).tolist(), strict=True)
-        ],
+        step_range=list(zip(counts.amin(1).tolist(), counts.amax(1).tolist(), strict=True)),
         taken=[0] * state.diverged.shape[0],
         diverged=state.diverged.tolist(),
     )

@@ -133,12 +133,12 @@ def output_mask(weights: Weights, alive: tuple[Tensor, ...], layer: int) -> Tens
 
 
 def along_rows(values: Tensor, axis: Axis, tensor: Tensor) -> Tensor:
-    """Return values (H,) of units, shaped to multiply a tensor whose first axis is theirs."""
+    """Return values (..., H) of units, shaped to multiply a tensor (..., H, rest)."""
     assert axis.width == 1
-    return values.view(-1, *(1 for _ in tensor.shape[1:]))
+    return values.view(*values.shape, *(1 for _ in tensor.shape[values.dim() :]))
 
 
 def along_columns(values: Tensor, axis: Axis, tensor: Tensor) -> Tensor:
-    """Return values (H,) of units, shaped to multiply a tensor whose second axis is theirs."""
-    wide = values if axis.width == 1 else values.repeat_interleave(axis.width)
-    return wide.view(1, -1, *(1 for _ in tensor.shape[2:]))
+    """Return values (..., H) of units, shaped to multiply a tensor (..., rows, columns, rest)."""
+    wide = values if axis.width == 1 else values.repeat_interleave(axis.width, -1)
+    return wide.view(*wide.shape[:-1], 1, -1, *(1 for _ in tensor.shape[values.dim() + 1 :]))
