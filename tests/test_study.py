@@ -1,5 +1,6 @@
 """Studies: checked before anything runs, each condition run once, its tables whole or not there."""
 
+import copy
 import json
 import os
 import shutil
@@ -209,6 +210,35 @@ def test_the_hash_depends_on_the_stages_and_the_version_of_the_results(monkeypat
     monkeypatch.setattr(study, "RESULTS_VERSION", study.RESULTS_VERSION + 1)
     later = experiments(TWO)
     assert len({*once, *both, *later}) == 6
+
+
+@pytest.mark.parametrize("name", sorted(study.LATER))
+def test_a_parameter_that_came_later_changes_no_hash_where_it_says_what_was_before(
+    name, monkeypatch
+):
+    """The hash is that of parameters that do not have it."""
+    (condition, _) = read(TWO).conditions
+    section, key = name.split(".")
+    tree = condition.params.model_dump(mode="json")
+    assert tree[section].pop(key) == study.LATER[name]
+    with_it = study._digest(condition.params, ("train",))
+
+    def dumped(params, mode, include):  # noqa: ARG001 (as pydantic calls it)
+        return {part: copy.deepcopy(tree[part]) for part in include}
+
+    monkeypatch.setattr(type(condition.params), "model_dump", dumped)
+    assert study._digest(condition.params, ("train",)) == with_it
+
+
+def test_all_results_that_are_kept_are_found():
+    """A folder that is no condition's is dead weight: settings were moved, or the hash changed."""
+    for path in sorted((ROOT / "studies").glob("*.yaml")):
+        asked = study.read(path, ROOT / "params.yaml")
+        known = {condition.experiment for condition in asked.conditions}
+        kept = {
+            folder.name for folder in (ROOT / files.study_path(asked.name, "x")).parent.glob("*")
+        }
+        assert kept <= known
 
 
 # -- running, with a function in the place of DVC

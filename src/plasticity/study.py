@@ -20,6 +20,13 @@ from plasticity.errors import ConfigError
 from plasticity.sections import nearest
 from plasticity.yaml12 import read_yaml
 
+LATER: Mapping[str, Any] = {
+    "data.pixels": "standardised",
+    "intervention.regularizer": {"rule": "none", "options": {}},
+    "intervention.normalisation": {"rule": "none", "options": {}},
+}
+"""Parameters that came when results were kept already, each with the value that means what was
+before it: with that value it is no part of the hash, so the results are still found."""
 DONE, FAILED = "condition.json", "failed.json"
 """What stands in a condition's folder beside its tables, or instead of them."""
 
@@ -190,6 +197,10 @@ def _digest(params: sections.Params, stages: Collection[str]) -> str:
     seen = {section for stage in stages for section in config.STAGE_PARAMS[stage]} - {"report"}
     sections = params.model_dump(mode="json", include=seen)
     sections.get("train", {}).pop("workers", None)
+    for name, before in LATER.items():
+        section, key = name.split(".")
+        if sections.get(section, {}).get(key) == before:
+            del sections[section][key]
     inputs = {"params": sections, "stages": sorted(stages), "results": RESULTS_VERSION}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:8]
 
