@@ -22,6 +22,8 @@ SUBNETWORKS = Path("data/subnetworks")
 REPORTS = Path("reports")
 REPORT_HTML = REPORTS / "report.html"
 FIGURES = REPORTS / "figures"
+STUDY_HTML = REPORTS / "study.html"
+STUDY_FIGURES = REPORTS / "study"
 
 
 def table_path(stage: str, table: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from plasticity import RESULTS_VERSION, config, files, sections
+from plasticity import RESULTS_VERSION, claims, config, files, sections
 from plasticity.errors import ConfigError
 from plasticity.sections import nearest
 from plasticity.yaml12 import read_yaml
@@ -52,6 +52,7 @@ class Study:
     stages: tuple[str, ...]
     """Brought up to date, with all that they need."""
     conditions: tuple[Condition, ...]
+    claims: tuple[claims.Claim, ...] = ()
 
 
 def _name(name: str) -> str:
@@ -89,6 +90,8 @@ class _Form(BaseModel):
         Field(strict=False),
         AfterValidator(_some),
     ] = tuple(config.STAGE_PARAMS)
+    margin: Annotated[float, Field(gt=0)] = 1.0
+    claims: dict[str, claims.ClaimForm] = {}
 
 
 def read(path: Path, params: Path = files.PARAMS) -> Study:
@@ -114,6 +117,7 @@ def read(path: Path, params: Path = files.PARAMS) -> Study:
     settings, resolved, wrong = _conditions(tree, base)
     errors += wrong
     conditions: tuple[Condition, ...] = ()
+    stated: list[claims.Claim] = []
     if form is not None and not errors:
         stages = tuple(stage for stage in config.STAGE_PARAMS if stage in form.stages)
         conditions = tuple(
@@ -121,11 +125,15 @@ def read(path: Path, params: Path = files.PARAMS) -> Study:
             for name, done in resolved.items()
         )
         errors += _equal_conditions(conditions)
+        for name, claim in form.claims.items():
+            parsed, wrong = claims.parse(name, claim, form.margin, resolved, stages)
+            stated.append(parsed)
+            errors += wrong
     if errors or form is None:
         noun = "error" if len(errors) == 1 else "errors"
         lines = "\n".join(f"  {path}: {line}" for line in errors)
         raise ConfigError(f"{len(errors)} {noun} in the study\n{lines}")
-    return Study(path.stem, form.title, stages, conditions)
+    return Study(path.stem, form.title, stages, conditions, tuple(stated))
 
 
 def _explain(error: Any) -> str:

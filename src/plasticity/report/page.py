@@ -62,7 +62,7 @@ def write(results: Results, root: Path = Path()) -> int:
             for figure in section.figures:
                 table = charts.rounded(figure.data).to_csv(index=False, lineterminator="\n")
                 write_text(folder / f"{figure.name}.csv", table)
-        write_text(folder / f"{key.name}.svg", _svg(key))
+        write_text(folder / f"{key.name}.svg", svg(key))
     html = render(results, summary, all_sections, anchor)
     write_text(root / REPORT_HTML, html)
     return len(html.encode())
@@ -80,47 +80,61 @@ def render(results: Results, summary: Summary, body: tuple[Section, ...], anchor
     anchor
         Of the section whose first figure stands on top.
     """
-    # Vega's expressions run in its interpreter, so the policy needs no 'unsafe-eval'.
-    scripts = [
-        _bundle(),
-        (FOLDER / "page.js").read_text(),
-    ]
-    environment = Environment(
+    scripts, hashes = scripts_and_hashes()
+    params = results.params
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            summary=summary,
+            params=params,
+            dataset=DATASETS[params.dataset].label,
+            heading=findings.title(summary),
+            lead=findings.lead(summary, params),
+            note=NOTES.get(params.scale),
+            changed=settings.changed(params),
+            n=findings.n(summary),
+            tiles=tiles(summary),
+            sections=body,
+            key_section=next(part for part in body if part.anchor == anchor),
+            numbering=numbering(body, anchor),
+            specs={figure.name: figure.spec for part in body for figure in part.figures},
+            palettes=theme.PALETTES,
+            light=theme.LIGHT,
+            dark=theme.DARK,
+            data=images(results.metrics["prepare"]),
+            provenance=provenance(results),
+            parameters=flat(params),
+            css=(FOLDER / "page.css").read_text(),
+            scripts=scripts,
+            hashes=hashes,
+        )
+    )
+
+
+def environment() -> Environment:
+    """Return where templates are found, and how their text is escaped."""
+    found = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["dim"] = dim
-    params = results.params
-    return environment.get_template("page.html.j2").render(
-        summary=summary,
-        params=params,
-        dataset=DATASETS[params.dataset].label,
-        heading=findings.title(summary),
-        lead=findings.lead(summary, params),
-        note=NOTES.get(params.scale),
-        changed=settings.changed(params),
-        n=findings.n(summary),
-        tiles=tiles(summary),
-        sections=body,
-        key_section=next(part for part in body if part.anchor == anchor),
-        numbering=numbering(body, anchor),
-        specs={figure.name: figure.spec for part in body for figure in part.figures},
-        palettes=theme.PALETTES,
-        light=theme.LIGHT,
-        dark=theme.DARK,
-        data=images(results.metrics["prepare"]),
-        provenance=provenance(results),
-        parameters=flat(params),
-        css=(FOLDER / "page.css").read_text(),
-        scripts=scripts,
-        hashes=[_hash(script) for script in scripts],
-    )
+    found.filters["dim"] = dim
+    return found
 
 
-def _svg(figure: Figure) -> str:
+def scripts_and_hashes() -> tuple[list[str], list[str]]:
+    """Return the scripts of a page, and what its policy allows.
+
+    Vega's expressions run in its interpreter, so the policy needs no 'unsafe-eval'.
+    """
+    scripts = [_bundle(), (FOLDER / "page.js").read_text()]
+    return scripts, [_hash(script) for script in scripts]
+
+
+def svg(figure: Figure) -> str:
     """Return a figure that can stand alone: with its finding and how to read it."""
     title = {
         "text": textwrap.wrap(figure.title, 100),
@@ -129,7 +143,7 @@ def _svg(figure: Figure) -> str:
         "offset": 20,
     }
     spec = theme.painted(figure.spec | {"title": title}, theme.LIGHT)
-    svg = vl_convert.vegalite_to_svg(spec)
+    svg = vl_convert.vegalite_tosvg(spec)
     # The renderer numbers its clips through its process; a file's own numbers start at 0.
     clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))
     return re.sub(r"\bclip\d+", lambda found: f"clip{clips.index(found[0])}", svg)

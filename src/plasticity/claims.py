@@ -1,0 +1,274 @@
+"""Claims: what a study is to decide, written down before it runs. No torch.
+
+A claim names a measure, what it expects, and the contrasts that it stands on. A contrast is a pair
+of sides, the first less the second, seed by seed. A side is a number; a pair again, so that a
+difference of differences is a contrast too; or words: a condition and, where it is not the
+claim's, a measure with its arguments, such as ``grow_20 ticket.acc random_fresh``.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from plasticity import catalogue
+from plasticity.sections import Params, label, nearest
+
+Expectation = Literal["more", "less", "same", "not_less", "not_more"]
+EXPECTS: Mapping[str, str] = {
+    "more": "more than 0",
+    "less": "less than 0",
+    "same": "0 within the margin",
+    "not_less": "not less than 0 by more than the margin",
+    "not_more": "not more than 0 by more than the margin",
+}
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A word after a measure's name."""
+
+    name: str
+    allowed: Callable[[Params], Collection[str]]
+    needed: bool = False
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What can be compared: one number of each seed."""
+
+    label: str
+    unit: Literal["points", "ratio", "error"]
+    """``points`` of accuracy; a ``ratio``, compared by its logarithm; an ``error``, as it is."""
+    stage: str
+    arguments: tuple[Argument, ...] = ()
+
+
+def _layers(params: Params) -> Collection[str]:
+    names = [f"fc{place}" for place in range(1, len(params.network.widths) + 1)]
+    return [*(f"conv{place}" for place in range(1, len(params.network.trunk) + 1)), *names]
+
+
+def _steps(params: Params) -> Collection[str]:
+    return [str(steps) for steps in params.continual.sweep or (params.continual.steps,)]
+
+
+_VARIANT = Argument("variant", lambda params: params.retrain.variants)
+_MOMENT = Argument("moment", lambda _: ("birth", "end"), needed=True)
+_LAYER = Argument("layer", _layers)
+_STREAM = (
+    Argument("learner", lambda params: params.continual.learners),
+    Argument(
+        "stream",
+        lambda params: [label(one, catalogue.STREAMS) for one in params.continual.streams],
+    ),
+    Argument("steps", _steps),
+)
+
+MEASURES: Mapping[str, Measure] = {
+    "cycle.acc": Measure("Cycle ACC", "points", "train"),
+    "cycle.taa": Measure("Cycle TAA", "points", "train"),
+    "epoch.taa": Measure("mean over epochs", "points", "train"),
+    "ticket.acc": Measure("Ticket ACC", "points", "retrain", (_VARIANT,)),
+    "ticket.taa": Measure("Ticket TAA", "points", "retrain", (_VARIANT,)),
+    "delta.acc": Measure("Delta (ticket less cycle)", "points", "retrain", (_VARIANT,)),
+    "newborn.act": Measure("newborn / incumbent activation", "ratio", "train", (_MOMENT, _LAYER)),
+    "newborn.grad": Measure("newborn / incumbent gradient", "ratio", "train", (_MOMENT, _LAYER)),
+    "flops": Measure("training FLOPs", "ratio", "train"),
+    "active_unit_steps": Measure("active-unit steps", "ratio", "train"),
+    "taoa": Measure("online accuracy", "points", "continual", _STREAM),
+    "early": Measure("early-task accuracy", "points", "continual", _STREAM),
+    "loss": Measure("late online error", "error", "continual", _STREAM),
+}
+"""Where a measure has arguments, those that are left out are the experiment's only or first one;
+a layer that is left out is all of them together."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One measure of one condition."""
+
+    condition: str
+    measure: str
+    arguments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return it as it is written in a study."""
+        return " ".join((self.condition, self.measure, *self.arguments))
+
+
+class ClaimForm(BaseModel):
+    """A claim as a study writes it."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    says: Annotated[str, Field(min_length=1, max_length=300)]
+    paper: Annotated[str, Field(max_length=300)] = ""
+    expects: Expectation
+    metric: Annotated[str | tuple[str, str], BeforeValidator(lambda v: _frozen(v))] = "cycle.acc"
+    margin: Annotated[float | None, Field(ge=0)] = None
+    contrasts: Annotated[
+        tuple[Any, ...], Field(min_length=1), BeforeValidator(lambda v: _frozen(v))
+    ] = ()
+    across: Annotated[tuple[str, ...], BeforeValidator(lambda v: _frozen(v))] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is to be decided."""
+
+    name: str
+    says: str
+    paper: str
+    """What the paper found, in a few words."""
+    expects: Expectation
+    margin: float
+    contrasts: tuple[tuple[Any, Any], ...]
+    """Pairs of sides. Empty for a correlation."""
+    across: tuple[tuple[Reference, Reference], ...] = ()
+    """The two measures of each condition, for a claim about their rank correlation."""
+
+    @property
+    def references(self) -> Iterator[Reference]:
+        """Return every measure that the claim needs."""
+        for pair in (*self.contrasts, *self.across):
+            yield from _references(pair)
+
+    @property
+    def unit(self) -> str:
+        """Return the unit of its contrasts."""
+        first = next(iter(self.references))
+        return "correlation" if self.across else MEASURES[first.measure].unit
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _references(side: Any) -> Iterator[Reference]:
+    if isinstance(side, Reference):
+        yield side
+    elif isinstance(side, tuple):
+        for part in side:
+            yield from _references(part)
+
+
+def parse(
+    name: str,
+    form: ClaimForm,
+    margin: float,
+    conditions: Mapping[str, Params],
+    stages: Collection[str],
+) -> tuple[Claim, list[str]]:
+    """Return a claim and every error in it.
+
+    Parameters
+    ----------
+    name, form
+        Of the claim.
+    margin
+        Of the study, for a claim that has none of its own.
+    conditions
+        The study's, by name.
+    stages
+        That the study brings up to date.
+    """
+    where = f"claims.{name}"
+    errors: list[str] = []
+
+    def reference(text: str, metric: str) -> Reference:
+        condition, *words = text.split() or [""]
+        measure, *arguments = words or metric.split() or [""]
+        found = Reference(condition, measure, tuple(arguments))
+        errors.extend(f"{where}: '{text}': {line}" for line in _wrong(found, conditions, stages))
+        return found
+
+    def side(value: Any) -> Any:
+        if isinstance(value, tuple) and len(value) == 2:
+            return side(value[0]), side(value[1])
+        if isinstance(value, str) and isinstance(form.metric, str):
+            return reference(value, form.metric)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        errors.append(f"{where}: got {value!r}, expected a condition, a number or a pair of them")
+        return 0.0
+
+    pairs = tuple(side(contrast) for contrast in form.contrasts)
+    errors += [
+        f"{where}.contrasts: got {_text(pair)}, expected a pair: this, less that"
+        for pair in pairs
+        if not isinstance(pair, tuple)
+    ]
+    across: tuple[tuple[Reference, Reference], ...] = ()
+    if isinstance(form.metric, tuple):
+        first, second = form.metric
+        across = tuple((reference(one, first), reference(one, second)) for one in form.across)
+    errors += _mixed(where, form, pairs)
+    limit = margin if form.margin is None else form.margin
+    return Claim(name, form.says, form.paper, form.expects, limit, pairs, across), errors
+
+
+def _mixed(where: str, form: ClaimForm, pairs: Iterable[Any]) -> list[str]:
+    """Return what does not go together."""
+    errors = []
+    if isinstance(form.metric, tuple) != bool(form.across) or bool(form.across) == bool(
+        form.contrasts
+    ):
+        errors.append(
+            f"{where}: give either contrasts of one metric, or two metrics and the conditions "
+            "across which they are to be correlated"
+        )
+    if form.across and form.expects not in ("more", "less"):
+        errors.append(f"{where}.expects: got '{form.expects}'; a correlation is 'more' or 'less'")
+    for pair in pairs:
+        units = {MEASURES[one.measure].unit for one in _references(pair) if one.measure in MEASURES}
+        if len(units) != 1:
+            errors.append(
+                f"{where}.contrasts: {_text(pair)} has {len(units)} units, expected one; compare "
+                "like with like"
+            )
+    return errors
+
+
+def _text(side: Any) -> str:
+    if isinstance(side, tuple):
+        return f"[{', '.join(map(_text, side))}]"
+    return str(side)
+
+
+def _wrong(
+    one: Reference, conditions: Mapping[str, Params], stages: Collection[str]
+) -> Iterator[str]:
+    """Return what is wrong with a reference."""
+    params, measure = conditions.get(one.condition), MEASURES.get(one.measure)
+    if params is None:
+        yield f"unknown condition '{one.condition}'{nearest(one.condition, conditions)}"
+    if measure is None:
+        yield f"unknown metric '{one.measure}'{nearest(one.measure, MEASURES)}"
+    elif measure.stage not in stages:
+        yield f"'{one.measure}' needs the stage '{measure.stage}', which is not in stages"
+    if params is not None and measure is not None:
+        yield from _wrong_arguments(one, params, measure)
+
+
+def _wrong_arguments(one: Reference, params: Params, measure: Measure) -> Iterator[str]:
+    given = arguments_of(one, params)
+    for argument in measure.arguments:
+        if argument.needed and argument.name not in given:
+            allowed = ", ".join(argument.allowed(params))
+            yield f"'{one.measure}' needs its {argument.name}: {allowed}"
+    for word in one.arguments[len(given) :]:
+        every = [word for argument in measure.arguments for word in argument.allowed(params)]
+        known = f" (allowed: {', '.join(every)})" if every else ""
+        yield f"'{one.measure}' knows no '{word}'{nearest(word, every)}{known}"
+
+
+def arguments_of(one: Reference, params: Params) -> dict[str, str]:
+    """Return the arguments that a reference gives, by their names."""
+    found: dict[str, str] = {}
+    left = list(one.arguments)
+    for argument in MEASURES[one.measure].arguments:
+        if left and left[0] in argument.allowed(params):
+            found[argument.name] = left.pop(0)
+    return found

@@ -1,0 +1,141 @@
+"""The study's page and its tables: one offline file, and every number of it as CSV."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+import vl_convert
+
+from plasticity import RESULTS_VERSION
+from plasticity.files import STUDY_FIGURES, STUDY_HTML, fresh_folder, write_bytes, write_text
+from plasticity.report import charts, theme
+from plasticity.report.charts import Figure
+from plasticity.report.comparison import gather, scorecard, sections
+from plasticity.report.comparison.gather import Comparison
+from plasticity.report.comparison.verdicts import Verdict
+from plasticity.report.page import FOLDER, environment, scripts_and_hashes, svg
+from plasticity.report.parts import MISSING, Section, Table
+
+PNG_SCALE = 2.0
+
+
+def write(comparison: Comparison, root: Path = Path()) -> int:
+    """Write the page, its tables and the key figure; return the bytes of the page.
+
+    Parameters
+    ----------
+    comparison
+        A study with what is there of it.
+    root
+        Of the project.
+    """
+    body = sections.every(comparison)
+    with fresh_folder(root / STUDY_FIGURES) as folder:
+        _write_csv(folder / "contrasts.csv", scorecard.frame(comparison.decisions))
+        _write_csv(folder / "values.csv", values_frame(comparison))
+        for figure in _figures(body):
+            _write_csv(folder / f"{figure.name}.csv", charts.rounded(figure.data))
+        if key := next(iter(_figures(body)), None):
+            drawn = svg(key)
+            write_text(folder / "key.svg", drawn)
+            write_bytes(folder / "key.png", vl_convert.svg_to_png(drawn, scale=PNG_SCALE))
+    html = render(comparison, body)
+    write_text(root / STUDY_HTML, html)
+    return len(html.encode())
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _figures(body: Sequence[Section]) -> list[Figure]:
+    return [figure for section in body for figure in section.figures]
+
+
+def values_frame(comparison: Comparison) -> pd.DataFrame:
+    """Return every seed's accuracies, one row each: what ``values.csv`` holds."""
+    rows = [
+        {"condition": name, "measure": measure, "seed": seed, "value": value,
+         "diverged": int(seed in part.diverged)}
+        for name, measures in gather.measured(comparison).items()
+        for measure, part in measures.items()
+        for seed, value in sorted(part.by_seed.items())
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["condition", "measure", "seed", "value", "diverged"])
+
+
+def render(comparison: Comparison, body: Sequence[Section]) -> str:
+    """Return the page."""
+    scripts, hashes = scripts_and_hashes()
+    figures = _figures(body)
+    return environment().get_template("study.html.j2").render(
+        study=comparison.study,
+        kicker=_kicker(comparison),
+        lead=lead(comparison),
+        tally=tally(comparison),
+        unfinished=unfinished(comparison),
+        smoke=any(arm.params.scale == "tiny" for arm in comparison.arms),
+        entries=scorecard.entries(comparison.decisions),
+        sections=body,
+        numbering={figure.name: place for place, figure in enumerate(figures, start=1)},
+        specs={figure.name: figure.spec for figure in figures},
+        conditions=conditions(comparison),
+        code=comparison.code,
+        version=RESULTS_VERSION,
+        palettes=theme.PALETTES,
+        light=theme.LIGHT,
+        dark=theme.DARK,
+        css=(FOLDER / "page.css").read_text(),
+        scripts=scripts,
+        hashes=hashes,
+    )  # fmt: skip
+
+
+def _kicker(comparison: Comparison) -> str:
+    scales = sorted({arm.params.scale for arm in comparison.arms})
+    sets = sorted({arm.params.dataset for arm in comparison.arms})
+    done, every = len(comparison.done), len(comparison.arms)
+    return f"{', '.join(sets)}, scale {', '.join(scales)}, {done} of {every} conditions"
+
+
+def unfinished(comparison: Comparison) -> str:
+    """Return what is missing, or nothing."""
+    lacking = [arm.why_not for arm in comparison.arms if arm.why_not]
+    return f"{len(lacking)} of {len(comparison.arms)} conditions are missing." if lacking else ""
+
+
+def tally(comparison: Comparison) -> str:
+    """Return how many claims have which verdict."""
+    counts = Counter(decision.verdict for decision in comparison.decisions)
+    if not counts:
+        return "This study states no claims."
+    parts = [f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict]]
+    noun = "claim" if counts.total() == 1 else "claims"
+    return f"Of {counts.total()} {noun}: {', '.join(parts)}."
+
+
+def lead(comparison: Comparison) -> str:
+    """Return what was found in a sentence for each claim that was decided."""
+    told = [
+        f"{'Yes' if one.verdict == 'supported' else 'No'}: {one.claim.says[0].lower()}"
+        f"{one.claim.says[1:].rstrip('.')} ({one.claim.name}, {one.verdict})."
+        for one in comparison.decisions
+        if one.verdict in ("supported", "contradicted")
+    ]
+    return " ".join(told) or "No claim is decided yet."
+
+
+def conditions(comparison: Comparison) -> Table:
+    """Return what each condition is, and whether it is there."""
+    found = gather.measured(comparison)
+    rows = []
+    for arm in comparison.arms:
+        settings = "; ".join(f"{key} {value}" for key, value in arm.condition.settings.items())
+        seeds = {len(part.seeds) for part in found.get(arm.name, {}).values()}
+        diverged = {seed for part in found.get(arm.name, {}).values() for seed in part.diverged}
+        state = arm.why_not or ("done" if not diverged else f"done, {len(diverged)} diverged")
+        n = ", ".join(map(str, sorted(seeds))) or MISSING
+        rows.append((arm.name, state, n, settings))
+    return Table("Conditions and their settings.", ("", "state", "seeds", "settings"), tuple(rows))

@@ -1,0 +1,152 @@
+"""One number of each seed: the measures of claims, read from the tables that a study keeps."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from plasticity.catalogue import STREAMS
+from plasticity.claims import MEASURES, Reference, arguments_of
+from plasticity.files import metrics_path, read_json
+from plasticity.report import contrasts
+from plasticity.sections import Params, label
+from plasticity.tables import read_table
+
+AS_CHANCE = ("cycle.acc", "cycle.taa", "epoch.taa", "ticket.acc", "ticket.taa")
+"""Measures of which a diverged seed has the accuracy of chance: to leave it out would flatter."""
+LATE = 0.2
+"""Share of a stream's tasks, the last ones, over which a late error is the mean."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """One measure of one condition."""
+
+    by_seed: Mapping[int, float]
+    """Seeds without a number, such as a diverged seed's ratio, are left out."""
+    seeds: tuple[int, ...]
+    """All that were run."""
+    diverged: tuple[int, ...] = ()
+    """Those that diverged; where the measure is an accuracy they count as chance."""
+
+
+Given = Mapping[str, str]
+Found = pd.DataFrame
+"""Columns seed, status, value."""
+
+
+def of(one: Reference, params: Params, root: Path) -> Values:
+    """Return the values of a reference.
+
+    Parameters
+    ----------
+    one
+        Checked against ``params``.
+    params
+        Of its condition.
+    root
+        The folder that the condition's ``reports`` lie in.
+
+    Raises
+    ------
+    DataError
+        When a table is missing or damaged.
+    """
+    found = _READERS[one.measure](root, arguments_of(one, params), params)
+    diverged = tuple(int(seed) for seed in found.loc[found["status"] != "ok", "seed"])
+    of_diverged = 100 / _classes(root) if one.measure in AS_CHANCE else math.nan
+    found = found.assign(value=found["value"].where(found["status"] == "ok", of_diverged))
+    if MEASURES[one.measure].unit == "ratio" and one.measure not in _LOGS:
+        found = found.assign(value=found["value"].map(math.log, na_action="ignore"))
+    known = found.dropna(subset=["value"])
+    pairs = zip(known["seed"].astype(int), known["value"].astype(float), strict=True)
+    return Values(dict(pairs), tuple(int(seed) for seed in found["seed"]), diverged)
+
+
+@cache
+def _table(stage: str, table: str, root: Path) -> pd.DataFrame:
+    return read_table(stage, table, root)
+
+
+def _classes(root: Path) -> int:
+    return int(read_json(root / metrics_path("prepare"))["data"]["classes"])
+
+
+def _trained(column: str) -> Callable[[Path, Given, Params], Found]:
+    def read(root: Path, _: Given, __: Params) -> Found:
+        rows = _table("train", "seeds", root)
+        return rows[["seed", "status"]].assign(value=rows[column].astype(float))
+
+    return read
+
+
+def _retrained(column: str) -> Callable[[Path, Given, Params], Found]:
+    def read(root: Path, given: Given, params: Params) -> Found:
+        rows = _table("retrain", "seeds", root)
+        rows = rows[rows["variant"] == given.get("variant", params.retrain.variants[0])]
+        return rows[["seed", "status"]].assign(value=rows[column].astype(float))
+
+    return read
+
+
+def _newborn(measure: str) -> Callable[[Path, Given, Params], Found]:
+    def read(root: Path, given: Given, _: Params) -> Found:
+        seeds = _table("train", "seeds", root)[["seed", "status"]]
+        ratios = contrasts.newborns(_table("train", "cohorts", root))
+        if layer := given.get("layer"):
+            ratios = ratios.of_layer(layer)
+        logs = ratios.values(measure, given["moment"]).rename("value").reset_index()
+        return seeds.merge(logs, on="seed", how="left")
+
+    return read
+
+
+def _streamed(column: str) -> Callable[[Path, Given, Params], Found]:
+    def read(root: Path, given: Given, params: Params) -> Found:
+        rows = _table("continual", "seeds", root)
+        rows = _chosen(rows, given, params)
+        return rows[["seed", "status"]].assign(value=rows[column].astype(float))
+
+    return read
+
+
+def _late_loss(root: Path, given: Given, params: Params) -> Found:
+    rows = _chosen(_table("continual", "tasks", root), given, params)
+    late = rows[rows["tasks"] > (1 - LATE) * rows["tasks"].max()]
+    loss = late.groupby("seed")["loss"].mean().rename("value").reset_index()
+    seeds = _chosen(_table("continual", "seeds", root), given, params)[["seed", "status"]]
+    return seeds.merge(loss, on="seed", how="left")
+
+
+def _chosen(rows: pd.DataFrame, given: Given, params: Params) -> pd.DataFrame:
+    """Return the rows of one learner in one stream at one length, the first where none is named."""
+    settings = params.continual
+    learner = given.get("learner", settings.learners[0])
+    steps = int(given.get("steps", (settings.sweep or (settings.steps,))[0]))
+    stream = given.get("stream", label(settings.streams[0], STREAMS))
+    return rows[
+        (rows["learner"] == learner) & (rows["task_steps"] == steps) & (rows["stream"] == stream)
+    ]
+
+
+_LOGS = ("newborn.act", "newborn.grad")
+"""Ratios that are logarithms already."""
+
+_READERS: Mapping[str, Callable[[Path, Given, Params], Found]] = {
+    "cycle.acc": _trained("cycle_acc"),
+    "cycle.taa": _trained("cycle_taa"),
+    "epoch.taa": _trained("epoch_taa"),
+    "ticket.acc": _retrained("ticket_acc"),
+    "ticket.taa": _retrained("ticket_taa"),
+    "delta.acc": _retrained("delta_acc"),
+    "newborn.act": _newborn("activation"),
+    "newborn.grad": _newborn("gradient"),
+    "flops": _trained("flops"),
+    "active_unit_steps": _trained("active_unit_steps"),
+    "taoa": _streamed("taoa"),
+    "early": _streamed("early_acc"),
+    "loss": _late_loss,
+}

@@ -1,0 +1,296 @@
+"""Contrasts and claims decided, by rules that were fixed before the study ran.
+
+A contrast is decided by the 95 % t-interval of its paired differences: ``more`` is supported above
+0 and contradicted below; ``not_less`` has minus the margin in the place of 0; ``same`` is supported
+when the 90 % interval lies within the margin (two one-sided tests at 5 %), and contradicted when
+the 95 % interval lies outside. Anything else is inconclusive.
+
+A claim that says the same of several contrasts is supported when every one is: that needs no
+correction. It is contradicted when at least one is, after Holm's correction within the claim.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from plasticity import stats
+from plasticity.claims import MEASURES, Claim, Reference
+from plasticity.report.comparison.values import Values
+from plasticity.stats import Interval
+
+Verdict = Literal["supported", "contradicted", "inconclusive", "not run"]
+Found = Mapping[Reference, "Values | str"]
+"""The values of each reference, or why there are none."""
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One side less the other, seed by seed."""
+
+    text: str
+    sides: tuple[str, str]
+    seeds: tuple[int, ...]
+    first: tuple[float, ...]
+    """Of each seed; logarithms where the unit is a ratio."""
+    second: tuple[float, ...]
+    """The same of the other side; a number repeats."""
+    expects: str
+    margin: float
+    unit: str
+    interval: Interval | None
+    p: float | None
+    """Two-sided, of no difference."""
+    p_sign_flip: float | None
+    p_welch: float | None
+    p_equivalence: float | None
+    """Of a difference beyond the margin (two one-sided tests)."""
+    against: float | None
+    """Two-sided p of the claim's bound where the mean lies beyond it, else 1."""
+    against_holm: float | None
+    """The same, corrected within the claim."""
+    verdict: Verdict
+    notes: tuple[str, ...]
+    """What a reader must know: what was not run, seeds left out or counted as chance, n."""
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Return the first side less the second."""
+        return tuple(a - b for a, b in zip(self.first, self.second, strict=True))
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Two measures across conditions."""
+
+    measures: tuple[str, str]
+    conditions: tuple[str, ...]
+    rho: float | None
+    low: float | None
+    high: float | None
+    within: float | None
+    """Mean rank correlation over the seeds of a condition."""
+    points: tuple[tuple[str, int, float, float], ...]
+    """Condition, seed, both values."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A claim with what was found."""
+
+    claim: Claim
+    contrasts: tuple[Contrast, ...]
+    correlation: Correlation | None
+    verdict: Verdict
+    reason: str
+    """Why there is no verdict, or what it rests on; empty where the contrasts say all."""
+
+
+def decide(claim: Claim, found: Found) -> Decision:
+    """Return the verdict on a claim.
+
+    Parameters
+    ----------
+    claim
+        Of a study.
+    found
+        The values of every reference of the claim.
+    """
+    if claim.across:
+        return _correlated(claim, found)
+    contrasts = [_contrast(claim, pair, found) for pair in claim.contrasts]
+    corrected = stats.holm([one.against for one in contrasts])
+    contrasts = [
+        replace(one, against_holm=p, verdict=_softened(one.verdict, p))
+        for one, p in zip(contrasts, corrected, strict=True)
+    ]
+    verdict, reason = _together([one.verdict for one in contrasts])
+    return Decision(claim, tuple(contrasts), None, verdict, reason)
+
+
+def _softened(verdict: Verdict, p: float | None) -> Verdict:
+    """Return a verdict that survives correction: one contradiction among many may be chance."""
+    if verdict == "contradicted" and (p is None or p > LEVEL):
+        return "inconclusive"
+    return verdict
+
+
+def _together(verdicts: Sequence[Verdict]) -> tuple[Verdict, str]:
+    count = {kind: verdicts.count(kind) for kind in dict.fromkeys(verdicts)}
+    parts = ", ".join(f"{number} {kind}" for kind, number in count.items())
+    reason = f"of {len(verdicts)} contrasts: {parts}" if len(verdicts) > 1 else ""
+    if "contradicted" in count:
+        return "contradicted", reason
+    if set(count) == {"supported"}:
+        return "supported", reason
+    if set(count) == {"not run"}:
+        return "not run", reason
+    return "inconclusive", reason
+
+
+def _contrast(claim: Claim, pair: tuple[Any, Any], found: Found) -> Contrast:
+    unit = MEASURES[next(claim.references).measure].unit
+    references = list(_leaves(pair))
+    notes = [why for one in references if isinstance(why := found[one], str)]
+    values = {one: part for one in references if isinstance(part := found[one], Values)}
+    seeds: tuple[int, ...] = ()
+    if not notes:
+        seeds, notes = _shared_seeds(values)
+    first, second = (tuple(_side(part, values, seed, unit) for seed in seeds) for part in pair)
+    empty = Contrast(
+        text=f"{_text(pair[0], unit)} less {_text(pair[1], unit)}",
+        sides=(_text(pair[0], unit), _text(pair[1], unit)),
+        seeds=seeds,
+        first=first,
+        second=second,
+        expects=claim.expects,
+        margin=claim.margin,
+        unit=unit,
+        interval=None,
+        p=None,
+        p_sign_flip=None,
+        p_welch=None,
+        p_equivalence=None,
+        against=None,
+        against_holm=None,
+        verdict="not run",
+        notes=tuple(notes),
+    )
+    return _tested(empty, apart=all(isinstance(part, Reference) for part in pair))
+
+
+def _tested(one: Contrast, *, apart: bool) -> Contrast:
+    """Return a contrast with its interval, its tests and its verdict."""
+    differences = one.differences
+    if not differences:
+        return one
+    interval = stats.t_interval(differences)
+    if interval.low is None or interval.high is None:
+        note = "one seed has no interval: run more seeds"
+        return replace(one, interval=interval, notes=(*one.notes, note))
+    equivalence = stats.equivalent(differences, one.margin)
+    against = _against(one, differences, interval)
+    return replace(
+        one,
+        interval=interval,
+        p=stats.t_test(differences),
+        p_sign_flip=stats.sign_flip(differences),
+        p_welch=stats.welch(one.first, one.second).p if apart else None,
+        p_equivalence=equivalence.p,
+        against=against,
+        verdict=_verdict(one, interval, equivalence.p),
+    )
+
+
+def _bounds(one: Contrast) -> tuple[float | None, float | None]:
+    """Return between which values the mean must lie for the claim."""
+    match one.expects:
+        case "more":
+            return 0.0, None
+        case "less":
+            return None, 0.0
+        case "not_less":
+            return -one.margin, None
+        case "not_more":
+            return None, one.margin
+    return -one.margin, one.margin
+
+
+def _verdict(one: Contrast, interval: Interval, equivalence: float | None) -> Verdict:
+    low, high = _bounds(one)
+    assert interval.low is not None
+    assert interval.high is not None
+    if (low is not None and interval.high < low) or (high is not None and interval.low > high):
+        return "contradicted"
+    if one.expects == "same":
+        return "supported" if equivalence is not None and equivalence <= LEVEL else "inconclusive"
+    inside = (low is None or interval.low > low) and (high is None or interval.high < high)
+    return "supported" if inside else "inconclusive"
+
+
+def _against(one: Contrast, differences: Sequence[float], interval: Interval) -> float | None:
+    low, high = _bounds(one)
+    for bound, beyond in ((low, -1), (high, 1)):
+        if bound is not None and beyond * (interval.mean - bound) > 0:
+            return stats.t_test(differences, bound)
+    return 1.0
+
+
+def _shared_seeds(values: Mapping[Reference, Values]) -> tuple[tuple[int, ...], list[str]]:
+    """Return the seeds that every side has a number for, and what is to be said of the others."""
+    common = set.intersection(*({*part.by_seed} for part in values.values()))
+    notes = []
+    sizes = {str(one.condition): len(part.seeds) for one, part in values.items()}
+    if len({*sizes.values()}) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in sizes.items())
+        notes.append(f"unequal numbers of seeds ({listed}): paired over the {len(common)} shared")
+    for one, part in values.items():
+        if part.diverged:
+            kept = set(part.diverged) <= {*part.by_seed}
+            what = "counted as chance" if kept else "left out"
+            noun = "seed" if len(part.diverged) == 1 else "seeds"
+            listed = ", ".join(map(str, part.diverged))
+            notes.append(f"{one.condition}: {noun} {listed} diverged, {what}")
+        if lost := [s for s in part.seeds if s not in part.by_seed and s not in part.diverged]:
+            notes.append(f"{one}: no number for seeds {', '.join(map(str, lost))}")
+    if not common:
+        notes.append("no seed has a number on every side")
+    return tuple(sorted(common)), notes
+
+
+def _leaves(side: Any) -> Sequence[Reference]:
+    if isinstance(side, Reference):
+        return [side]
+    if isinstance(side, tuple):
+        return [*_leaves(side[0]), *_leaves(side[1])]
+    return []
+
+
+def _side(part: Any, values: Mapping[Reference, Values], seed: int, unit: str) -> float:
+    if isinstance(part, Reference):
+        return values[part].by_seed[seed]
+    if isinstance(part, tuple):
+        return _side(part[0], values, seed, unit) - _side(part[1], values, seed, unit)
+    return math.log(part) if unit == "ratio" else part
+
+
+def _text(side: Any, unit: str) -> str:
+    if isinstance(side, Reference):
+        return " ".join((side.condition, *side.arguments))
+    if isinstance(side, tuple):
+        return f"({_text(side[0], unit)} less {_text(side[1], unit)})"
+    return f"{side:g}"
+
+
+def _correlated(claim: Claim, found: Found) -> Decision:
+    """Return the verdict on a rank correlation across conditions."""
+    points: list[tuple[str, int, float, float]] = []
+    absent = []
+    for first, second in claim.across:
+        xs, ys = found[first], found[second]
+        if isinstance(xs, Values) and isinstance(ys, Values):
+            shared = sorted({*xs.by_seed} & {*ys.by_seed})
+            points += [(first.condition, s, xs.by_seed[s], ys.by_seed[s]) for s in shared]
+        else:
+            absent += [why for why in (xs, ys) if isinstance(why, str)]
+    names = tuple(dict.fromkeys(name for name, *_ in points))
+    measures = claim.across[0][0].measure, claim.across[0][1].measure
+    grouped = [
+        ([x for who, _, x, _ in points if who == one], [y for who, _, _, y in points if who == one])
+        for one in names
+    ]
+    outcome = stats.spearman_by_cluster([x for x, _ in grouped], [y for _, y in grouped])
+    result = Correlation(
+        measures, names, outcome.rho, outcome.low, outcome.high, outcome.within, tuple(points)
+    )
+    sign = 1 if claim.expects == "more" else -1
+    verdict: Verdict = "inconclusive"
+    if outcome.low is None or outcome.high is None:
+        verdict = "not run"
+    elif sign * (outcome.low if sign > 0 else outcome.high) > 0:
+        verdict = "supported"
+    elif sign * (outcome.high if sign > 0 else outcome.low) < 0:
+        verdict = "contradicted"
+    why = f"across {len(names)} conditions" + (f"; {'; '.join(absent)}" if absent else "")
+    return Decision(claim, (), result, verdict, why)

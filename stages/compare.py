@@ -1,0 +1,36 @@
+"""Compare the conditions of a study: one verdict for each of its claims."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from plasticity import command, study
+from plasticity.errors import PlasticityError
+from plasticity.files import STUDY_HTML
+
+
+def main() -> None:
+    """Write ``reports/study.html`` and ``reports/study`` for the study of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.compare",
+        description="Read the tables of a study in reports/studies; write reports/study.html.",
+        epilog=command.EXIT_CODES,
+    )
+    parser.add_argument("study", type=Path, help="such as studies/laptop.yaml")
+    arguments = parser.parse_args()
+    asked = study.read(arguments.study)
+    from plasticity.report.comparison import gather, page  # only now, so that --help is quick
+
+    comparison = gather.read(asked)
+    size = page.write(comparison)
+    for decision in comparison.decisions:
+        print(f"{decision.verdict:14}{decision.claim.name:6}{decision.claim.says}")
+    sys.stderr.write(f"[compare] {STUDY_HTML} ({size / 1e6:.1f} MB)\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PlasticityError as error:
+        sys.stderr.write(f"[compare] {error}\n")
+        sys.exit(error.exit_code)
