@@ -6,8 +6,9 @@ difference of differences is a contrast too; or words: a condition and, where it
 claim's, a measure with its arguments, such as ``grow_20 ticket.acc random_fresh``.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -124,6 +125,7 @@ class Claim:
     """What the paper found, in a few words."""
     expects: Expectation
     margin: float
+    """In the unit of the contrasts; the logarithm of a factor for a ratio."""
     contrasts: tuple[tuple[Any, Any], ...]
     """Pairs of sides. Empty for a correlation."""
     across: tuple[tuple[Reference, Reference], ...] = ()
@@ -154,7 +156,7 @@ def _references(side: Any) -> Iterator[Reference]:
             yield from _references(part)
 
 
-def parse(
+def parse_claim(
     name: str,
     form: ClaimForm,
     margin: float,
@@ -205,8 +207,26 @@ def parse(
         first, second = form.metric
         across = tuple((reference(one, first), reference(one, second)) for one in form.across)
     errors += _mixed(where, form, pairs)
-    limit = margin if form.margin is None else form.margin
-    return Claim(name, form.says, form.paper, form.expects, limit, pairs, across), errors
+    claim = Claim(name, form.says, form.paper, form.expects, margin, pairs, across)
+    limit, wrong = _margin(where, form, margin, claim)
+    return replace(claim, margin=limit), errors + wrong
+
+
+def _margin(where: str, form: ClaimForm, margin: float, claim: Claim) -> tuple[float, list[str]]:
+    """Return the margin in the unit of the contrasts, and what is wrong with it."""
+    units = {MEASURES[one.measure].unit for one in claim.references if one.measure in MEASURES}
+    if units == {"points"} or claim.across:
+        return margin if form.margin is None else form.margin, []
+    needed = form.expects in ("same", "not_less", "not_more")
+    if form.margin is None and not needed:
+        return 0.0, []
+    least = 1.0 if units == {"ratio"} else 0.0
+    if form.margin is None or form.margin <= least:
+        return 0.0, [
+            f"{where}.margin: got {form.margin}, expected more than {least:g}: that of the study is "
+            "in points of accuracy, and this claim is about another unit"
+        ]
+    return math.log(form.margin) if units == {"ratio"} else form.margin, []
 
 
 def _mixed(where: str, form: ClaimForm, pairs: Iterable[Any]) -> list[str]:

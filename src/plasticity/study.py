@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from plasticity import RESULTS_VERSION, claims, config, files, sections
+from plasticity import RESULTS_VERSION, config, files, sections
+from plasticity.claims import Claim, ClaimForm, parse_claim
 from plasticity.errors import ConfigError
 from plasticity.sections import nearest
 from plasticity.yaml12 import read_yaml
@@ -52,7 +53,7 @@ class Study:
     stages: tuple[str, ...]
     """Brought up to date, with all that they need."""
     conditions: tuple[Condition, ...]
-    claims: tuple[claims.Claim, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
 
 def _name(name: str) -> str:
@@ -91,7 +92,7 @@ class _Form(BaseModel):
         AfterValidator(_some),
     ] = tuple(config.STAGE_PARAMS)
     margin: Annotated[float, Field(gt=0)] = 1.0
-    claims: dict[str, claims.ClaimForm] = {}
+    claims: dict[str, ClaimForm] = {}
 
 
 def read(path: Path, params: Path = files.PARAMS) -> Study:
@@ -117,7 +118,7 @@ def read(path: Path, params: Path = files.PARAMS) -> Study:
     settings, resolved, wrong = _conditions(tree, base)
     errors += wrong
     conditions: tuple[Condition, ...] = ()
-    stated: list[claims.Claim] = []
+    stated: list[Claim] = []
     if form is not None and not errors:
         stages = tuple(stage for stage in config.STAGE_PARAMS if stage in form.stages)
         conditions = tuple(
@@ -126,7 +127,7 @@ def read(path: Path, params: Path = files.PARAMS) -> Study:
         )
         errors += _equal_conditions(conditions)
         for name, claim in form.claims.items():
-            parsed, wrong = claims.parse(name, claim, form.margin, resolved, stages)
+            parsed, wrong = parse_claim(name, claim, form.margin, resolved, stages)
             stated.append(parsed)
             errors += wrong
     if errors or form is None:

@@ -72,12 +72,16 @@ def _entry(decision: Decision) -> Entry:
     )
 
 
+def _margin(one: Contrast) -> str:
+    return f"a factor of {math.exp(one.margin):.3g}" if one.unit == "ratio" else f"{one.margin:g}"
+
+
 def _line(one: Contrast) -> Line:
     tests = (
         ("t-test", one.p),
         ("sign-flip", one.p_sign_flip),
         ("Welch", one.p_welch),
-        (f"equivalence within {one.margin:g}", one.p_equivalence),
+        (f"equivalence within {_margin(one)}", one.p_equivalence),
         ("against the claim, Holm", one.against_holm),
     )
     title = "; ".join(f"{name} p = {p:.3g}" for name, p in tests if p is not None)
