@@ -466,7 +466,14 @@ def _write_metrics(ok: list[int]) -> None:
     write_json(metrics_path("train"), {"status": "ok", "cycle": {"acc": 96.6}})
     write_json(
         metrics_path("prepare"),
-        {"data": {"train_images": 1437, "validation_images": 0, "test_images": 360}},
+        {
+            "data": {
+                "train_images": 1437,
+                "validation_images": 0,
+                "test_images": 360,
+                "classes": 10,
+            }
+        },
     )
     for stage in ("extract", "retrain", "continual"):
         write_json(metrics_path(stage), {})

@@ -109,9 +109,7 @@ class ClaimForm(BaseModel):
     expects: Expectation
     metric: Annotated[str | tuple[str, str], BeforeValidator(lambda v: _frozen(v))] = "cycle.acc"
     margin: Annotated[float | None, Field(ge=0)] = None
-    contrasts: Annotated[
-        tuple[Any, ...], Field(min_length=1), BeforeValidator(lambda v: _frozen(v))
-    ] = ()
+    contrasts: Annotated[tuple[Any, ...], BeforeValidator(lambda v: _frozen(v))] = ()
     across: Annotated[tuple[str, ...], BeforeValidator(lambda v: _frozen(v))] = ()
 
 
@@ -223,8 +221,8 @@ def _margin(where: str, form: ClaimForm, margin: float, claim: Claim) -> tuple[f
     least = 1.0 if units == {"ratio"} else 0.0
     if form.margin is None or form.margin <= least:
         return 0.0, [
-            f"{where}.margin: got {form.margin}, expected more than {least:g}: that of the study is "
-            "in points of accuracy, and this claim is about another unit"
+            f"{where}.margin: got {form.margin}, expected more than {least:g}: that of the study "
+            "is in points of accuracy, and this claim is about another unit"
         ]
     return math.log(form.margin) if units == {"ratio"} else form.margin, []
 
@@ -242,8 +240,9 @@ def _mixed(where: str, form: ClaimForm, pairs: Iterable[Any]) -> list[str]:
     if form.across and form.expects not in ("more", "less"):
         errors.append(f"{where}.expects: got '{form.expects}'; a correlation is 'more' or 'less'")
     for pair in pairs:
-        units = {MEASURES[one.measure].unit for one in _references(pair) if one.measure in MEASURES}
-        if len(units) != 1:
+        used = {one.measure for one in _references(pair)}
+        units = {MEASURES[name].unit for name in used & {*MEASURES}}
+        if used <= {*MEASURES} and len(units) != 1:
             errors.append(
                 f"{where}.contrasts: {_text(pair)} has {len(units)} units, expected one; compare "
                 "like with like"
