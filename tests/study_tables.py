@@ -17,7 +17,7 @@ CODE = {"commit": "c" * 40, "src": "a" * 40, "stages": "b" * 40}
 BASE = {"scale": "quick", "dataset": "digits", "train.epochs": 20, "retrain.epochs": 20}
 
 
-def write_study(  # noqa: PLR0913 (what a study is, and what is there of it)
+def write_study(
     folder: Path,
     conditions: Mapping[str, Mapping[str, Any]],
     claims: Mapping[str, Any] | None = None,

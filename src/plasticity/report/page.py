@@ -143,7 +143,7 @@ def svg(figure: Figure) -> str:
         "offset": 20,
     }
     spec = theme.painted(figure.spec | {"title": title}, theme.LIGHT)
-    svg = vl_convert.vegalite_tosvg(spec)
+    svg = vl_convert.vegalite_to_svg(spec)
     # The renderer numbers its clips through its process; a file's own numbers start at 0.
     clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))
     return re.sub(r"\bclip\d+", lambda found: f"clip{clips.index(found[0])}", svg)

@@ -176,11 +176,16 @@ def _tested(one: Contrast, *, apart: bool) -> Contrast:
         interval=interval,
         p=stats.t_test(differences),
         p_sign_flip=stats.sign_flip(differences),
-        p_welch=stats.welch(one.first, one.second).p if apart else None,
+        p_welch=_welch_p(one) if apart else None,
         p_equivalence=equivalence.p,
         against=against,
         verdict=_verdict(one, interval, equivalence.p),
     )
+
+
+def _welch_p(one: Contrast) -> float | None:
+    found = stats.welch(one.first, one.second)
+    return None if found is None else found.p
 
 
 def _bounds(one: Contrast) -> tuple[float | None, float | None]:

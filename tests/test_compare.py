@@ -1,0 +1,199 @@
+"""A study compared: values of seeds from kept tables, the page, and what it says of gaps."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from study_tables import write_study
+
+from plasticity.claims import Reference
+from plasticity.files import STUDY_FIGURES, STUDY_HTML, read_json, write_json
+from plasticity.report.comparison import gather, page, scorecard
+from plasticity.report.comparison.gather import Comparison
+from plasticity.tables import read_table
+
+ARMS = {"grow_50": {}, "prune_50": {"op": "prune"}}
+CLAIMS = {
+    "C4": {"says": "Grow ends higher", "expects": "more", "contrasts": [["grow_50", "prune_50"]]},
+    "C2": {
+        "says": "Newborn units are starved",
+        "metric": "newborn.grad end",
+        "expects": "less",
+        "contrasts": [["grow_50", 1]],
+    },
+}
+EVIL = "</script><script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return write_study(tmp_path_factory.mktemp("whole"), ARMS, CLAIMS)
+
+
+def written(folder: Path, comparison: Comparison) -> str:
+    page.write(comparison, folder)
+    return (folder / STUDY_HTML).read_text()
+
+
+def text_of(html: str) -> str:
+    body = re.sub(r"<script.*?</script>|<style.*?</style>|<svg.*?</svg>", " ", html, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
+
+
+# -- one number of each seed
+
+
+def test_values_are_those_of_the_tables(whole: Comparison) -> None:
+    arm = whole.arm("grow_50")
+    seeds = read_table("train", "seeds", arm.folder)
+    values = whole.values(Reference("grow_50", "cycle.acc"))
+    assert dict(values.by_seed) == dict(zip(seeds["seed"], seeds["cycle_acc"], strict=True))
+    tickets = read_table("retrain", "seeds", arm.folder)
+    fresh = tickets[tickets["variant"] == "random_fresh"]
+    values = whole.values(Reference("grow_50", "ticket.acc", ("random_fresh",)))
+    assert dict(values.by_seed) == dict(zip(fresh["seed"], fresh["ticket_acc"], strict=True))
+
+
+def test_costs_are_compared_by_their_logarithm(whole: Comparison) -> None:
+    flops = read_table("train", "seeds", whole.arm("grow_50").folder)["flops"]
+    values = whole.values(Reference("grow_50", "flops"))
+    assert values.by_seed[0] == math.log(flops[0])
+
+
+def test_a_layer_that_is_left_out_is_all_of_them(whole: Comparison) -> None:
+    parts = [
+        whole.values(Reference("grow_50", "newborn.grad", ("end", *layer))).by_seed[0]
+        for layer in ((), ("fc1",), ("fc2",))
+    ]
+    assert parts[0] == pytest.approx((parts[1] + parts[2]) / 2)
+
+
+def test_a_stream_is_the_first_one_of_the_experiment_unless_it_is_named(whole: Comparison) -> None:
+    rows = read_table("continual", "seeds", whole.arm("grow_50").folder)
+    rows = rows[rows["stream"] == "random_labels"]
+    named = whole.values(Reference("grow_50", "taoa", ("operator", "random_labels")))
+    assert dict(named.by_seed) == dict(zip(rows["seed"], rows["taoa"], strict=True))
+    unnamed = whole.values(Reference("grow_50", "taoa"))
+    first = whole.values(Reference("grow_50", "taoa", ("operator", "permuted_inputs")))
+    assert unnamed == first != named
+
+
+def test_a_diverged_seed_counts_as_chance_in_accuracies_and_has_no_ratio(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path, ARMS, CLAIMS, diverged={"grow_50": (1,)})
+    accuracy = comparison.values(Reference("grow_50", "cycle.acc"))
+    assert accuracy.by_seed[1] == 10.0
+    assert accuracy.diverged == (1,)
+    ratio = comparison.values(Reference("grow_50", "newborn.grad", ("end",)))
+    assert 1 not in ratio.by_seed
+    assert "grow_50: seed 1 diverged, counted as chance" in text_of(written(tmp_path, comparison))
+
+
+# -- the page
+
+
+def test_the_scorecard_has_every_claim_with_its_verdict(whole: Comparison, tmp_path: Path) -> None:
+    text = text_of(written(tmp_path, whole))
+    for decision in whole.decisions:
+        assert f"{decision.claim.name} {decision.claim.says}" in text
+        assert decision.verdict in text
+    assert "Of 2 claims: 2 supported." in text
+
+
+def test_every_number_of_the_scorecard_is_in_the_table_of_contrasts(
+    whole: Comparison, tmp_path: Path
+) -> None:
+    written(tmp_path, whole)
+    frame = pd.read_csv(tmp_path / STUDY_FIGURES / "contrasts.csv")
+    one = whole.decisions[0].contrasts[0]
+    row = frame[frame["claim"] == "C4"].iloc[0]
+    assert row["mean"] == one.interval.mean
+    assert row["p_sign_flip"] == one.p_sign_flip
+    assert set(frame["verdict"]) == {"supported"}
+    values = pd.read_csv(tmp_path / STUDY_FIGURES / "values.csv")
+    assert len(values) == 2 * 4 * 5
+    assert (tmp_path / STUDY_FIGURES / "key.svg").read_text().startswith("<svg")
+    assert (tmp_path / STUDY_FIGURES / "key.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_opens_no_address_and_text_cannot_break_out(tmp_path: Path) -> None:
+    claims = {"C4": CLAIMS["C4"] | {"says": EVIL, "paper": EVIL}}
+    arms = ARMS | {"evil": {"report.title": EVIL, "compactness": 0.3}}
+    comparison = write_study(tmp_path, arms, claims, title=EVIL, failed={"evil": EVIL})
+    html = written(tmp_path, comparison)
+    assert EVIL not in html
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", html)
+    specs = re.search(r'id="specs">(.*?)</script>', html, flags=re.S)
+    assert json.loads(specs[1])
+
+
+def test_same_tables_give_the_same_bytes(whole: Comparison, tmp_path: Path) -> None:
+    assert written(tmp_path / "a", whole) == written(tmp_path / "b", whole)
+
+
+# -- when something is lacking
+
+
+def test_an_arm_that_was_not_run_leaves_its_claims_open(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path, ARMS, CLAIMS, missing=("prune_50",))
+    assert [one.verdict for one in comparison.decisions] == ["not run", "supported"]
+    text = text_of(written(tmp_path, comparison))
+    assert "prune_50 was not run" in text
+    assert "Unfinished. 1 of 2 conditions are missing." in text
+
+
+def test_an_arm_that_failed_says_why(tmp_path: Path) -> None:
+    why = "train: all 5 seeds diverged, the first at step 3"
+    comparison = write_study(tmp_path, ARMS, CLAIMS, failed={"prune_50": why})
+    assert comparison.decisions[0].verdict == "not run"
+    assert f"prune_50 failed: {why}" in text_of(written(tmp_path, comparison))
+
+
+def test_one_seed_has_no_verdict(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path, ARMS, CLAIMS, seeds={"grow_50": 1, "prune_50": 1})
+    assert {one.verdict for one in comparison.decisions} == {"not run"}
+    assert "one seed has no interval" in text_of(written(tmp_path, comparison))
+
+
+def test_nothing_at_all_is_no_fault(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path, ARMS, CLAIMS, missing=tuple(ARMS))
+    text = text_of(written(tmp_path, comparison))
+    assert "Of 2 claims: 2 not run." in text
+    assert "Nothing has been run." in text
+
+
+def test_results_of_another_version_are_not_mixed_in(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path, ARMS, CLAIMS)
+    path = comparison.arm("prune_50").folder / "condition.json"
+    write_json(path, read_json(path) | {"results_version": 0})
+    again = gather.read(comparison.study, tmp_path)
+    assert again.decisions[0].verdict == "not run"
+    assert "prune_50 is of results version 0" in text_of(written(tmp_path, again))
+
+
+def test_versions_of_the_code_that_differ_are_told(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path, ARMS, CLAIMS)
+    path = comparison.arm("prune_50").folder / "condition.json"
+    record = read_json(path)
+    write_json(path, record | {"code": record["code"] | {"src": "d" * 40}})
+    again = gather.read(comparison.study, tmp_path)
+    assert "Conditions were run with 2 versions of the code" in text_of(written(tmp_path, again))
+
+
+def test_a_damaged_table_takes_away_the_verdict_and_is_named(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path, ARMS, CLAIMS)
+    table = comparison.arm("prune_50").folder / "reports/train/seeds.csv"
+    table.write_text(table.read_text()[:-1])
+    decision = gather.read(comparison.study, tmp_path).decisions[0]
+    assert decision.verdict == "not run"
+    assert "reports/train/seeds.csv" in decision.contrasts[0].notes[0]
+
+
+def test_a_mean_beyond_the_picture_ends_in_an_arrow(whole: Comparison) -> None:
+    (one,) = whole.decisions[0].contrasts
+    assert "<circle" in scorecard.glyph(one)
+    far = scorecard.glyph(type(one)(**(vars(one) | {"margin": 1e-3})))
+    assert "<polygon" in far
+    assert "<circle" not in far
