@@ -66,7 +66,7 @@ def _figure(unit: str, shown: Sequence[tuple[str, Contrast]]) -> Figure:
         x = alt.X("mean:Q", scale=scale, title=title)
         lines = _lines(scale, margins if unit == "points" else set())
     chart = alt.layer(
-        *lines, charts.interval_rows(rows, order, x, dots, "@ink", "circle")
+        *lines, charts.interval_rows(rows, order, x, dots, "@dense", "circle")
     ).properties(width=WIDTH, height=ROW * len(order))
     apart = sum(_excludes_none(one) for _, one in shown)
     band = "The grey band is the margin. " if unit == "points" else ""
@@ -75,7 +75,7 @@ def _figure(unit: str, shown: Sequence[tuple[str, Contrast]]) -> Figure:
         f"{apart} of {len(shown)} intervals exclude no difference",
         MEASURE[unit],
         "Large dots are means over seeds, whiskers their 95 % t-intervals, small dots single "
-        f"seeds. {band}n = {_span([len(one.seeds) for _, one in shown])} seeds",
+        f"seeds. {band}n = {_span([len(one.seeds) for _, one in shown])} seeds.",
         "contrasts.csv, values.csv",
         rows,
         charts.spec(chart, "Mean difference of every contrast with its interval and its seeds"),

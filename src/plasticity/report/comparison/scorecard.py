@@ -14,7 +14,7 @@ from plasticity.report.parts import MISSING
 
 WIDTH, HEIGHT = 190, 22
 SPAN = 4.0
-"""Margins that a glyph shows on either side of 0; what lies beyond ends in an arrow."""
+"""Margins, or the factor, that a glyph shows on either side; what lies beyond ends in an arrow."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def _entry(decision: Decision) -> Entry:
     else:
         measures = dict.fromkeys(one.measure for one in claim.references)
         measure, expects = ", ".join(measures), EXPECTS[claim.expects]
+        if claim.unit == "ratio":
+            expects = expects.replace("0", "1")
         lines = tuple(_line(one) for one in decision.contrasts)
     return Entry(
         claim.name,
@@ -118,10 +120,20 @@ def _correlation(decision: Decision) -> Line:
     )
 
 
+def _scale(one: Contrast) -> float:
+    """Return what lies at either end of a glyph."""
+    if one.unit == "points":
+        return SPAN * one.margin
+    if one.unit == "ratio":
+        return math.log(SPAN)
+    found = one.interval
+    ends = [] if found is None else [found.mean, found.low or 0.0, found.high or 0.0]
+    return 1.2 * max(map(abs, ends), default=0.0) or 1.0
+
+
 def glyph(one: Contrast) -> Markup:
     """Return an interval as a small picture: 0, the margin, the mean, the 95 % interval."""
-    unit = one.margin if one.unit != "ratio" else math.log(2)
-    scale = SPAN * unit
+    scale = _scale(one)
 
     def x(number: float) -> float:
         return WIDTH / 2 * (1 + max(-1.0, min(1.0, number / scale)))

@@ -115,7 +115,7 @@ def _streamed(column: str) -> Callable[[Path, Given, Params], Found]:
 
 def _late_loss(root: Path, given: Given, params: Params) -> Found:
     rows = _chosen(_table("continual", "tasks", root), given, params)
-    late = rows[rows["tasks"] > (1 - LATE) * rows["tasks"].max()]
+    late = rows[rows["task"] >= (1 - LATE) * (rows["task"].max() + 1)]
     loss = late.groupby("seed")["loss"].mean().rename("value").reset_index()
     seeds = _chosen(_table("continual", "seeds", root), given, params)[["seed", "status"]]
     return seeds.merge(loss, on="seed", how="left")

@@ -23,6 +23,7 @@ Verdict = Literal["supported", "contradicted", "inconclusive", "not run"]
 Found = Mapping[Reference, "Values | str"]
 """The values of each reference, or why there are none."""
 LEVEL = 0.05
+_LESS = {"points": "less", "ratio": "over", "error": "less"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class Contrast:
     """One side less the other, seed by seed."""
 
     text: str
-    sides: tuple[str, str]
     seeds: tuple[int, ...]
     first: tuple[float, ...]
     """Of each seed; logarithms where the unit is a ratio."""
@@ -139,8 +139,7 @@ def _contrast(claim: Claim, pair: tuple[Any, Any], found: Found) -> Contrast:
         seeds, notes = _shared_seeds(values)
     first, second = (tuple(_side(part, values, seed, unit) for seed in seeds) for part in pair)
     empty = Contrast(
-        text=f"{_text(pair[0], unit)} less {_text(pair[1], unit)}",
-        sides=(_text(pair[0], unit), _text(pair[1], unit)),
+        text=_label(pair, unit),
         seeds=seeds,
         first=first,
         second=second,
@@ -260,12 +259,29 @@ def _side(part: Any, values: Mapping[Reference, Values], seed: int, unit: str) -
     return math.log(part) if unit == "ratio" else part
 
 
+def _label(pair: tuple[Any, Any], unit: str) -> str:
+    """Return a contrast in words; what both of its sides share comes last, in brackets."""
+    words = [_words(part) for part in pair]
+    if not all(isinstance(part, Reference) for part in pair):
+        return f" {_LESS[unit]} ".join(_text(part, unit) for part in pair)
+    shared = [word for word in words[0] if word in words[1]]
+    own = [[word for word in part if word not in shared] for part in words]
+    if not all(own):
+        return f" {_LESS[unit]} ".join(" ".join(part) for part in words)
+    text = f" {_LESS[unit]} ".join(" ".join(part) for part in own)
+    return f"{text} ({', '.join(shared)})" if shared else text
+
+
+def _words(part: Any) -> list[str]:
+    if not isinstance(part, Reference):
+        return []
+    return [part.condition, *part.arguments]
+
+
 def _text(side: Any, unit: str) -> str:
-    if isinstance(side, Reference):
-        return " ".join((side.condition, *side.arguments))
     if isinstance(side, tuple):
-        return f"({_text(side[0], unit)} less {_text(side[1], unit)})"
-    return f"{side:g}"
+        return f"({_text(side[0], unit)} {_LESS[unit]} {_text(side[1], unit)})"
+    return " ".join(_words(side)) if isinstance(side, Reference) else f"{side:g}"
 
 
 def _correlated(claim: Claim, found: Found) -> Decision:
