@@ -20,9 +20,11 @@ LAYERS = {
     0: (
         "plasticity",
         "plasticity.catalogue",
+        "plasticity.claims",
         "plasticity.combinations",
         "plasticity.command",
         "plasticity.config",
+        "plasticity.crossover",
         "plasticity.errors",
         "plasticity.files",
         "plasticity.inert",
@@ -32,6 +34,7 @@ LAYERS = {
         "plasticity.rng",
         "plasticity.sections",
         "plasticity.stats",
+        "plasticity.study",
         "plasticity.survival",
         "plasticity.tables",
         "plasticity.yaml12",
@@ -78,10 +81,7 @@ LAYERS = {
         "plasticity.results",
         "plasticity.stream_results",
     ),
-    6: (
-        "plasticity.study",
-        "plasticity.study_run",
-    ),
+    6: ("plasticity.study_run",),
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 LIBRARY = modules(SRC / "plasticity")
