@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from plasticity.claims import EXPECTS
 from plasticity.report import parts, theme
-from plasticity.report.comparison.verdicts import Contrast, Decision
+from plasticity.report.comparison.verdicts import Contrast, Correlation, Decision
 from plasticity.report.parts import MISSING
 
 WIDTH, HEIGHT = 190, 22
@@ -102,12 +102,20 @@ def value(one: Contrast) -> str:
     return theme.plain(one.interval, sign=True)
 
 
+def correlation_text(found: Correlation) -> str:
+    """Return rho with its interval, or a dash."""
+    if found.rho is None:
+        return MISSING
+    text = f"rho {theme.number(found.rho, 2)}"
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{theme.number(found.low, 2)}, {theme.number(found.high, 2)}]"
+
+
 def _correlation(decision: Decision) -> Line:
     found = decision.correlation
     assert found is not None
-    text = MISSING if found.rho is None else f"rho {theme.number(found.rho, 2)}"
-    if found.low is not None and found.high is not None:
-        text += f" [{theme.number(found.low, 2)}, {theme.number(found.high, 2)}]"
+    text = correlation_text(found)
     within = "" if found.within is None else f"within conditions {theme.number(found.within, 2)}"
     return Line(
         f"across {len(found.conditions)} conditions",

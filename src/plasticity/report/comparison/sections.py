@@ -1,11 +1,27 @@
 """The sections of a study's page after the scorecard, in order; those without data are left out."""
 
-from plasticity.report.comparison import contrast_figures, integration
+from plasticity.report.comparison import (
+    contrast_figures,
+    correlation,
+    integration,
+    interventions,
+    matrix,
+    slope,
+    tickets,
+)
 from plasticity.report.comparison.gather import Comparison
 from plasticity.report.parts import Section
 
 
 def every(comparison: Comparison) -> tuple[Section, ...]:
     """Return the sections that this study has data for."""
-    found = (contrast_figures.section(comparison), integration.section(comparison))
+    found = (
+        contrast_figures.section(comparison),
+        matrix.section(comparison),
+        slope.section(comparison),
+        tickets.section(comparison),
+        interventions.section(comparison),
+        correlation.section(comparison),
+        integration.section(comparison),
+    )
     return tuple(section for section in found if section is not None)
