@@ -149,6 +149,14 @@ def test_a_measure_of_a_stage_that_does_not_run_is_refused():
         read({"metric": "ticket.acc"}, stages=["train"])
 
 
+def test_a_measure_that_the_condition_does_not_make_is_refused():
+    ticket = {"metric": "ticket.acc"}
+    with pytest.raises(ConfigError, match=r"needs retrain\.variants, which are empty there"):
+        read(ticket, settings=STUDY["settings"] | {"retrain.variants": []})
+    with pytest.raises(ConfigError, match=r"needs continual\.streams, which are empty there"):
+        read({"metric": "taoa"}, settings=STUDY["settings"] | {"continual.streams": []})
+
+
 def test_all_errors_of_all_claims_are_told_at_once():
     claims = {"C1": CLAIM | {"metric": "a"}, "C2": CLAIM | {"contrasts": [["b", "c"]]}}
     files.write_text(Path("two.yaml"), yaml.safe_dump(STUDY | {"claims": claims}))

@@ -268,6 +268,10 @@ def _wrong(
     elif measure.stage not in stages:
         yield f"'{one.measure}' needs the stage '{measure.stage}', which is not in stages"
     if params is not None and measure is not None:
+        if measure.stage == "retrain" and not params.retrain.variants:
+            yield f"'{one.measure}' needs retrain.variants, which are empty there"
+        if measure.stage == "continual" and not params.continual.streams:
+            yield f"'{one.measure}' needs continual.streams, which are empty there"
         yield from _wrong_arguments(one, params, measure)
 
 

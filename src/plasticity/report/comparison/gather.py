@@ -127,5 +127,7 @@ def measured(
     found: dict[str, dict[str, Values]] = {}
     for arm in comparison.done:
         per = {name: comparison.values(Reference(arm.name, name)) for name in names}
-        found[arm.name] = {name: part for name, part in per.items() if isinstance(part, Values)}
+        found[arm.name] = {
+            name: part for name, part in per.items() if isinstance(part, Values) and part.seeds
+        }
     return found

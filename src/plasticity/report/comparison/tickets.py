@@ -30,7 +30,7 @@ CONTROLS = (("masked_fresh", "random_fresh"), ("masked_fresh", "physical_fresh")
 
 def section(comparison: Comparison) -> Section | None:
     """Return the tickets of all arms, or nothing where nothing was retrained."""
-    if "retrain" not in comparison.study.stages:
+    if "retrain" not in comparison.study.stages or not comparison.done:
         return None
     rows = pd.concat([_tickets(arm) for arm in comparison.done], ignore_index=True)
     if rows.empty or (rows["variant"] == STATIC).all():

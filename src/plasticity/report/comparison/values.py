@@ -86,7 +86,8 @@ def _trained(column: str) -> Callable[[Path, Given, Params], Found]:
 def _retrained(column: str) -> Callable[[Path, Given, Params], Found]:
     def read(root: Path, given: Given, params: Params) -> Found:
         rows = _table("retrain", "seeds", root)
-        rows = rows[rows["variant"] == given.get("variant", params.retrain.variants[0])]
+        first = next(iter(params.retrain.variants), "")
+        rows = rows[rows["variant"] == given.get("variant", first)]
         return rows[["seed", "status"]].assign(value=rows[column].astype(float))
 
     return read
