@@ -9,6 +9,8 @@ from study_tables import write_study
 from plasticity.claims import Claim, Reference
 from plasticity.report.comparison import (
     correlation,
+    costs,
+    failures,
     interventions,
     matrix,
     pairs,
@@ -153,6 +155,52 @@ def test_a_correlation_says_its_rho_its_interval_and_its_verdict() -> None:
     assert len(drawn.data) == 18
 
 
+def test_equal_cost_is_read_between_the_epochs_of_a_seed() -> None:
+    """At 15 of 10 and 20 FLOPs, half way from 50 to 60 percent."""
+    history = pd.DataFrame({"flops": [10.0, 20.0], "acc": [50.0, 60.0]})
+    assert costs._at(history, "flops", 15.0) == 55.0
+
+
+def test_at_the_cost_of_the_cheaper_arm_the_gap_is_paired(study: Comparison) -> None:
+    (one, _) = costs.at_equal_cost(study)
+    histories = [
+        read_table("train", "history", study.arm(name).folder) for name in ("grow_50", "prune_50")
+    ]
+    last = [float(part["flops"].max()) for part in histories]
+    assert last[0] < last[1]
+    gaps = []
+    for seed in range(5):
+        grown, pruned = (part[part["seed"] == seed] for part in histories)
+        gaps.append(float(grown["acc"].iloc[-1]) - costs._at(pruned, "flops", last[0]))
+    assert one.gaps["flops"].mean == pytest.approx(sum(gaps) / 5)
+    assert one.gaps["epoch"].n == 5
+
+
+def test_the_finding_of_costs_counts_only_what_is_sure() -> None:
+    def at(mean: float) -> costs.AtEqualCost:
+        return costs.AtEqualCost(None, {"flops": tickets.Interval(mean, 0.5, 5)})
+
+    text = "At equal training FLOPs grow is ahead in 1 and prune in 1 of 3 pairs for sure"
+    assert costs.finding([at(1.0), at(0.1), at(-2.0)]) == text
+
+
+def test_what_failed_and_who_diverged_is_listed(tmp_path: Path) -> None:
+    comparison = write_study(
+        tmp_path,
+        {"grow_50": {}, "prune_50": {"op": "prune"}},
+        failed={"prune_50": "no luck"},
+        diverged={"grow_50": (1, 3)},
+    )
+    section = failures.section(comparison)
+    assert section.finding == "1 condition failed and 2 seeds diverged"
+    assert section.tables[0].rows == (("prune_50", "no luck", "a line | the last line"),)
+    assert [row[2] for row in section.tables[1].rows] == ["1", "3"]
+
+
+def test_where_all_finished_nothing_is_told_of_failures(study: Comparison) -> None:
+    assert failures.section(study) is None
+
+
 def test_a_study_without_data_has_no_sections(tmp_path: Path) -> None:
     comparison = write_study(tmp_path, {"grow_50": {}}, missing=("grow_50",))
     assert sections.every(comparison) == ()
@@ -162,5 +210,5 @@ def test_every_figure_states_n_and_that_its_data_are_there(study: Comparison) ->
     drawn = [figure for section in sections.every(study) for figure in section.figures]
     assert len({figure.name for figure in drawn}) == len(drawn) >= 4
     for figure in drawn:
-        assert "n = " in figure.reading or "n." in figure.reading, figure.name
+        assert "n = " in figure.reading or " n" in figure.reading, figure.name
         assert len(figure.data), figure.name

@@ -3,6 +3,8 @@
 from plasticity.report.comparison import (
     contrast_figures,
     correlation,
+    costs,
+    failures,
     integration,
     interventions,
     matrix,
@@ -20,8 +22,10 @@ def every(comparison: Comparison) -> tuple[Section, ...]:
         matrix.section(comparison),
         slope.section(comparison),
         tickets.section(comparison),
+        costs.section(comparison),
         interventions.section(comparison),
         correlation.section(comparison),
         integration.section(comparison),
+        failures.section(comparison),
     )
     return tuple(section for section in found if section is not None)
