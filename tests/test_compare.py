@@ -3,10 +3,13 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import python
+from report_tables import ROOT
 from study_tables import write_study
 
 from plasticity.claims import Reference
@@ -197,3 +200,31 @@ def test_a_mean_beyond_the_picture_ends_in_an_arrow(whole: Comparison) -> None:
     far = scorecard.glyph(type(one)(**(vars(one) | {"margin": 1e-3})))
     assert "<polygon" in far
     assert "<circle" not in far
+
+
+# -- the command
+
+
+def command(folder: Path, *arguments: str):
+    for name in ("src", "stages"):
+        shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
+    return python(folder, "-m", "stages.compare", *arguments)
+
+
+def test_the_command_prints_a_verdict_for_each_claim_and_where_the_page_is(tmp_path: Path) -> None:
+    write_study(tmp_path, ARMS, CLAIMS, missing=("prune_50",))
+    result = command(tmp_path, "studies/two.yaml")
+    assert result.returncode == 0, result.stderr
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["not", "run", "C4", "Grow", "ends", "higher"],
+        ["supported", "C2", "Newborn", "units", "are", "starved"],
+    ]
+    assert "[compare] reports/study.html" in result.stderr
+    assert (tmp_path / STUDY_HTML).exists()
+
+
+def test_a_study_that_does_not_exist_ends_with_2(tmp_path: Path) -> None:
+    result = command(tmp_path, "studies/tow.yaml")
+    assert result.returncode == 2
+    assert "studies/tow.yaml: is missing" in result.stderr
+    assert "Traceback" not in result.stderr
