@@ -1,12 +1,24 @@
 """Compare the conditions of a study: one verdict for each of its claims."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
 from plasticity import command, study
 from plasticity.errors import PlasticityError
 from plasticity.files import STUDY_HTML
+
+
+def _positive(text: str) -> float:
+    """Return a positive number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a positive number")
+    return value
 
 
 def main() -> None:
@@ -17,14 +29,28 @@ def main() -> None:
         epilog=command.EXIT_CODES,
     )
     parser.add_argument("study", type=Path, help="such as studies/laptop.yaml")
+    parser.add_argument(
+        "--difference",
+        type=_positive,
+        metavar="POINTS",
+        help="also print how many seeds find a difference of so many points of accuracy",
+    )
     arguments = parser.parse_args()
     asked = study.read(arguments.study)
-    from plasticity.report.comparison import gather, page  # only now, so that --help is quick
+    from plasticity.report.comparison import (
+        gather,
+        page,
+        planner,
+    )  # only now, so that --help is quick
 
     comparison = gather.read(asked)
     size = page.write(comparison)
     for decision in comparison.decisions:
         print(f"{decision.verdict:14}{decision.claim.name:6}{decision.claim.says}")
+    if arguments.difference is not None:
+        for plan in planner.plans(comparison, arguments.difference):
+            needed = "too many" if plan.to_find is None else plan.to_find
+            print(f"{needed:>8} seeds find {arguments.difference:g} points in {plan.text}")
     sys.stderr.write(f"[compare] {STUDY_HTML} ({size / 1e6:.1f} MB)\n")
 
 

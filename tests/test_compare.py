@@ -12,9 +12,10 @@ from commands import python
 from report_tables import ROOT
 from study_tables import write_study
 
+from plasticity import stats, study
 from plasticity.claims import Reference
 from plasticity.files import STUDY_FIGURES, STUDY_HTML, read_json, write_json
-from plasticity.report.comparison import gather, page, scorecard
+from plasticity.report.comparison import gather, page, planner, scorecard
 from plasticity.report.comparison.gather import Comparison
 from plasticity.tables import read_table
 
@@ -26,6 +27,13 @@ CLAIMS = {
         "metric": "newborn.grad end",
         "expects": "less",
         "contrasts": [["grow_50", 1]],
+    },
+}
+TICKETS = {
+    "C6": {
+        "says": "A ticket is more than its widths",
+        "expects": "more",
+        "contrasts": [["grow_50 ticket.acc masked_fresh", "grow_50 ticket.acc random_fresh"]],
     },
 }
 EVIL = "</script><script>alert(1)</script>"
@@ -221,6 +229,31 @@ def test_the_command_prints_a_verdict_for_each_claim_and_where_the_page_is(tmp_p
     ]
     assert "[compare] reports/study.html" in result.stderr
     assert (tmp_path / STUDY_HTML).exists()
+
+
+def test_the_command_prints_how_many_seeds_a_difference_needs(tmp_path: Path) -> None:
+    write_study(tmp_path, ARMS | {"static": {"op": "static"}}, TICKETS)
+    result = command(tmp_path, "studies/two.yaml", "--difference", "0.2")
+    (plan,) = planner.plans(
+        gather.read(study.read(tmp_path / "studies/two.yaml", tmp_path / "params.yaml"), tmp_path),
+        0.2,
+    )
+    line = (
+        f"{plan.to_find:>8} seeds find 0.2 points in C6: masked_fresh less random_fresh (grow_50)"
+    )
+    assert result.stdout.splitlines()[-1] == line
+    assert command(tmp_path, "studies/two.yaml", "--difference", "-1").returncode == 2
+
+
+def test_a_plan_is_that_of_the_spread_that_was_measured(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path, ARMS, TICKETS)
+    (plan,) = planner.plans(comparison)
+    differences = comparison.decisions[0].contrasts[0].differences
+    assert plan.deviation == pytest.approx(float(pd.Series(differences).std()))
+    assert plan.to_find == stats.seeds_for(1.0, plan.deviation)
+    assert plan.to_equate == stats.seeds_for_equivalence(1.0, plan.deviation)
+    assert stats.power(5, plan.detectable, plan.deviation) == pytest.approx(0.8)
+    assert planner.plans(comparison, 1e-6)[0].to_find is None
 
 
 def test_a_study_that_does_not_exist_ends_with_2(tmp_path: Path) -> None:

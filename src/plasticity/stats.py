@@ -6,7 +6,7 @@ their seeds, so nearly everything here is about paired differences, one per seed
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ EXACT_SEEDS = 14
 """Up to here all sign flips are counted; beyond, that many are drawn."""
 FLIPS = 20_000
 DRAWS = 10_000
+Planner = Callable[[float, float, float], int]
+"""Size of a difference, deviation of a seed's difference, power -> seeds."""
 LEAST_CONDITIONS = 4
 
 
@@ -86,8 +88,12 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     mean = math.fsum(values) / n
     if n == 1:
         return Interval(mean, None, 1)
-    quantile = float(stats.t.ppf((1 + confidence) / 2, n - 1))
-    return Interval(mean, quantile * _deviation(values, mean) / math.sqrt(n), n)
+    return Interval(mean, t_quantile(n, confidence) * _deviation(values, mean) / math.sqrt(n), n)
+
+
+def t_quantile(n: int, confidence: float = 0.95) -> float:
+    """Return how many standard errors a t-interval of ``n`` values reaches to either side."""
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1))
 
 
 def t_test(differences: Sequence[float], against: float = 0.0) -> float | None:
@@ -122,7 +128,7 @@ def welch_from_summary(
     first, second
         Mean, half-width of its 95 % t-interval, and n (at least 2).
     """
-    errors = [(half / float(stats.t.ppf(0.975, n - 1)), n) for _, half, n in (first, second)]
+    errors = [(half / t_quantile(n), n) for _, half, n in (first, second)]
     return _welch(first[0] - second[0], *errors)
 
 
@@ -271,8 +277,10 @@ def seeds_for(difference: float, deviation: float, wanted: float = 0.8) -> int:
 
 def detectable(n: int, deviation: float, wanted: float = 0.8) -> float:
     """Return the smallest mean difference that ``n`` seeds find with the power that is wanted."""
-    found = optimize.brentq(lambda d: power(n, d, 1.0) - wanted, 1e-6, 1e3)
-    return float(found) * deviation
+    high = 1.0
+    while power(n, high, 1.0) < wanted:  # scipy's noncentral t has no value far out
+        high *= 2
+    return float(optimize.brentq(lambda d: power(n, d, 1.0) - wanted, 0.0, high)) * deviation
 
 
 def equivalence_power(n: int, margin: float, deviation: float) -> float:

@@ -8,6 +8,7 @@ from plasticity.report.comparison import (
     integration,
     interventions,
     matrix,
+    planner,
     slope,
     tickets,
 )
@@ -26,6 +27,7 @@ def every(comparison: Comparison) -> tuple[Section, ...]:
         interventions.section(comparison),
         correlation.section(comparison),
         integration.section(comparison),
+        planner.section(comparison),
         failures.section(comparison),
     )
     return tuple(section for section in found if section is not None)
