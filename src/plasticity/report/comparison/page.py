@@ -14,7 +14,7 @@ from plasticity.report import charts, theme
 from plasticity.report.charts import Figure
 from plasticity.report.comparison import gather, scorecard, sections
 from plasticity.report.comparison.gather import Comparison
-from plasticity.report.comparison.verdicts import Verdict
+from plasticity.report.comparison.verdicts import Decision, Verdict
 from plasticity.report.page import FOLDER, environment, scripts_and_hashes, svg
 from plasticity.report.parts import MISSING, Section, Table
 
@@ -117,14 +117,19 @@ def tally(comparison: Comparison) -> str:
 
 
 def lead(comparison: Comparison) -> str:
-    """Return what was found in a sentence for each claim that was decided."""
+    """Return the claims by verdict; in full where the verdict is against them."""
+    by: dict[str, list[Decision]] = {}
+    for one in comparison.decisions:
+        by.setdefault(one.verdict, []).append(one)
     told = [
-        f"{'Yes' if one.verdict == 'supported' else 'No'}: {one.claim.says[0].lower()}"
-        f"{one.claim.says[1:].rstrip('.')} ({one.claim.name}, {one.verdict})."
-        for one in comparison.decisions
-        if one.verdict in ("supported", "contradicted")
+        f"Contradicted is {one.claim.name}: {one.claim.says[0].lower()}{one.claim.says[1:]}."
+        for one in by.get("contradicted", [])
     ]
-    return " ".join(told) or "No claim is decided yet."
+    for verdict in ("supported", "inconclusive", "not run"):
+        if names := [one.claim.name for one in by.get(verdict, [])]:
+            noun = "is" if len(names) == 1 else "are"
+            told.append(f"{verdict.capitalize()} {noun} {theme.listed(names)}.")
+    return " ".join(told)
 
 
 def conditions(comparison: Comparison) -> Table:
