@@ -36,7 +36,7 @@ lint: .venv/ready ## Check style and types
 	ruff format --check .
 	mypy
 
-bench: .venv/ready ## Measure the engine: steps against a plain PyTorch loop, edits, diagnostics
+bench: .venv/ready ## Measure the engine (steps against a plain PyTorch loop, edits, diagnostics) and the statistics
 	python -m benchmarks
 
 golden: .venv/ready ## Store the golden runs anew (results change: say why in the commit)

@@ -1,4 +1,4 @@
-"""Measure the engine: ``make bench``.
+"""Measure the engine, and the statistics over seeds: ``make bench``.
 
 Every ratio compares loops of one run that took turns on one thread; the figure is the median over
 rounds, with the smallest and the largest beside it. Rates are per second of processor time.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import diagnostics, edits, engine, online, selection
+from benchmarks import coverage, diagnostics, edits, engine, online, selection
 from benchmarks.cases import ROUNDS
 from plasticity.launch import prepare_process
 
@@ -21,6 +21,7 @@ PARTS = {
     "edits": edits.lines,
     "diagnostics": diagnostics.lines,
     "selection": selection.lines,
+    "coverage": coverage.lines,
 }
 
 

@@ -1,24 +1,12 @@
 """Compare the conditions of a study: one verdict for each of its claims."""
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
 from plasticity import command, study
 from plasticity.errors import PlasticityError
 from plasticity.files import STUDY_HTML
-
-
-def _positive(text: str) -> float:
-    """Return a positive number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a positive number")
-    return value
 
 
 def main() -> None:
@@ -31,7 +19,7 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="such as studies/laptop.yaml")
     parser.add_argument(
         "--difference",
-        type=_positive,
+        type=command.positive,
         metavar="POINTS",
         help="also print how many seeds find a difference of so many points of accuracy",
     )

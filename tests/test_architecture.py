@@ -30,9 +30,12 @@ LAYERS = {
         "plasticity.inert",
         "plasticity.learners",
         "plasticity.online",
+        "plasticity.planning",
         "plasticity.progress",
+        "plasticity.ranks",
         "plasticity.rng",
         "plasticity.sections",
+        "plasticity.significance",
         "plasticity.stats",
         "plasticity.study",
         "plasticity.survival",
@@ -124,6 +127,12 @@ def test_no_two_modules_import_each_other():
 def test_the_lowest_layer_and_the_report_never_import_torch(name):
     tops = {imported.split(".")[0] for imported in imported_names(LIBRARY[name])}
     assert tops.isdisjoint({"torch", "torchvision", "safetensors"})
+
+
+@pytest.mark.parametrize("name", [*LIBRARY, *STAGES])
+def test_what_only_tests_need_is_never_imported(name):
+    tops = {imported.split(".")[0] for imported in imported_names((LIBRARY | STAGES)[name])}
+    assert tops.isdisjoint({"hypothesis", "pytest", "statsmodels"})
 
 
 @pytest.mark.parametrize("name", [*LIBRARY, *STAGES])

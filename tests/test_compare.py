@@ -12,7 +12,7 @@ from commands import python
 from report_tables import ROOT
 from study_tables import write_study
 
-from plasticity import stats, study
+from plasticity import planning, study
 from plasticity.claims import Reference
 from plasticity.files import STUDY_FIGURES, STUDY_HTML, read_json, write_json
 from plasticity.report.comparison import gather, page, planner, scorecard
@@ -250,9 +250,9 @@ def test_a_plan_is_that_of_the_spread_that_was_measured(tmp_path: Path) -> None:
     (plan,) = planner.plans(comparison)
     differences = comparison.decisions[0].contrasts[0].differences
     assert plan.deviation == pytest.approx(float(pd.Series(differences).std()))
-    assert plan.to_find == stats.seeds_for(1.0, plan.deviation)
-    assert plan.to_equate == stats.seeds_for_equivalence(1.0, plan.deviation)
-    assert stats.power(5, plan.detectable, plan.deviation) == pytest.approx(0.8)
+    assert plan.to_find == planning.seeds_for(1.0, plan.deviation)
+    assert plan.to_equate == planning.seeds_for_equivalence(1.0, plan.deviation)
+    assert plan.detectable == planning.detectable(5, plan.deviation)
     assert planner.plans(comparison, 1e-6)[0].to_find is None
 
 

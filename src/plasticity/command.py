@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import math
 import os
 import signal
 import sys
@@ -89,3 +90,20 @@ def leave_with_parent() -> None:
         os._exit(Interrupted.exit_code)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def positive(text: str) -> float:
+    """Return a positive number of the command line.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        For anything else.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a positive number")
+    return value

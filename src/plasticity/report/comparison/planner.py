@@ -1,9 +1,10 @@
 """How many seeds would decide? From the spread of the differences that were measured."""
 
-import math
+import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from plasticity import stats
+from plasticity import planning
 from plasticity.report import theme
 from plasticity.report.comparison.gather import Comparison
 from plasticity.report.parts import MISSING, Section, Table
@@ -45,23 +46,24 @@ def plans(comparison: Comparison, difference: float | None = None) -> list[Plan]
             interval = one.interval
             if one.unit != "points" or interval is None or not interval.half_width:
                 continue
-            quantile = float(stats.t_quantile(interval.n))
-            deviation = interval.half_width / quantile * math.sqrt(interval.n)
+            deviation = statistics.stdev(one.differences)
             size = difference or one.margin
             found.append(
                 Plan(
                     f"{decision.claim.name}: {one.text}",
                     interval.n,
                     deviation,
-                    stats.detectable(interval.n, deviation, POWER),
-                    _within(stats.seeds_for, size, deviation),
-                    _within(stats.seeds_for_equivalence, size, deviation),
+                    planning.detectable(interval.n, deviation, POWER),
+                    _within(planning.seeds_for, size, deviation),
+                    _within(planning.seeds_for_equivalence, size, deviation),
                 )
             )
     return found
 
 
-def _within(planned: stats.Planner, size: float, deviation: float) -> int | None:
+def _within(
+    planned: Callable[[float, float, float], int], size: float, deviation: float
+) -> int | None:
     """Return a number of seeds, or None where it would be beyond ``MOST``."""
     if (deviation / size) ** 2 > MOST / 10:
         return None

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from plasticity import stats
+from plasticity import ranks, significance, stats
 from plasticity.claims import MEASURES, Claim, Reference
 from plasticity.report.comparison.values import Values
 from plasticity.stats import Interval
@@ -100,7 +100,7 @@ def decide(claim: Claim, found: Found) -> Decision:
     if claim.across:
         return _correlated(claim, found)
     contrasts = [_contrast(claim, pair, found) for pair in claim.contrasts]
-    corrected = stats.holm([one.against for one in contrasts])
+    corrected = significance.holm([one.against for one in contrasts])
     contrasts = [
         replace(one, against_holm=p, verdict=_softened(one.verdict, p))
         for one, p in zip(contrasts, corrected, strict=True)
@@ -168,23 +168,18 @@ def _tested(one: Contrast, *, apart: bool) -> Contrast:
     if interval.low is None or interval.high is None:
         note = "one seed has no interval: run more seeds"
         return replace(one, interval=interval, notes=(*one.notes, note))
-    equivalence = stats.equivalent(differences, one.margin)
+    equivalence = significance.equivalent(differences, one.margin).p if one.margin else None
     against = _against(one, differences, interval)
     return replace(
         one,
         interval=interval,
         p=stats.t_test(differences),
-        p_sign_flip=stats.sign_flip(differences),
-        p_welch=_welch_p(one) if apart else None,
-        p_equivalence=equivalence.p,
+        p_sign_flip=significance.sign_flip(differences),
+        p_welch=stats.welch(one.first, one.second).p if apart else None,
+        p_equivalence=equivalence,
         against=against,
-        verdict=_verdict(one, interval, equivalence.p),
+        verdict=_verdict(one, interval, equivalence),
     )
-
-
-def _welch_p(one: Contrast) -> float | None:
-    found = stats.welch(one.first, one.second)
-    return None if found is None else found.p
 
 
 def _bounds(one: Contrast) -> tuple[float | None, float | None]:
@@ -301,9 +296,9 @@ def _correlated(claim: Claim, found: Found) -> Decision:
         ([x for who, _, x, _ in points if who == one], [y for who, _, _, y in points if who == one])
         for one in names
     ]
-    outcome = stats.spearman_by_cluster([x for x, _ in grouped], [y for _, y in grouped])
+    outcome = ranks.spearman_by_cluster([x for x, _ in grouped], [y for _, y in grouped])
     result = Correlation(
-        measures, names, outcome.rho, outcome.low, outcome.high, outcome.within, tuple(points)
+        measures, names, outcome.between, outcome.low, outcome.high, outcome.within, tuple(points)
     )
     sign = 1 if claim.expects == "more" else -1
     verdict: Verdict = "inconclusive"
