@@ -40,6 +40,7 @@ LAYERS = {
         "plasticity.checkpoint",
         "plasticity.data",
         "plasticity.diagnostics",
+        "plasticity.image_folder",
         "plasticity.network",
         "plasticity.optim",
         "plasticity.probe",

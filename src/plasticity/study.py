@@ -190,6 +190,9 @@ def _digest(params: sections.Params, stages: Collection[str]) -> str:
     seen = {section for stage in stages for section in config.STAGE_PARAMS[stage]} - {"report"}
     sections = params.model_dump(mode="json", include=seen)
     sections.get("train", {}).pop("workers", None)
+    if params.dataset != "folder":
+        for unread in ("folder", "image_size"):  # by any other data set
+            sections.get("data", {}).pop(unread, None)
     inputs = {"params": sections, "stages": sorted(stages), "results": RESULTS_VERSION}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:8]
 
