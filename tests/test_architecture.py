@@ -74,6 +74,7 @@ LAYERS = {
         "plasticity.train",
     ),
     5: (
+        "plasticity.export",
         "plasticity.extraction",
         "plasticity.launch",
         "plasticity.results",
