@@ -1,13 +1,16 @@
 """Read a data set, check it and fix its split."""
 
-from plasticity import command, config, raw
-from plasticity.files import PREPARED, metrics_path, write_json
+from plasticity import command, config, files, image_folder, raw
 
 
 def main() -> dict[str, object]:
     """Write ``data/prepared`` and its metrics."""
     params = config.load("prepare")
-    published = raw.read(params.dataset)
+    if params.dataset == "folder":
+        folder = files.image_folder(params.data.folder)
+        published = image_folder.read(folder, params.data.image_size)
+    else:
+        published = raw.read(params.dataset)
     split = raw.split(published, params.data, params.dataset)
 
     import torch  # only now, so that bad parameters are told at once
@@ -15,7 +18,7 @@ def main() -> dict[str, object]:
     from plasticity import data
 
     sha256 = data.save_prepared(
-        PREPARED,
+        files.PREPARED,
         data.Dataset(
             train_images=torch.from_numpy(split.train_images),
             train_labels=torch.from_numpy(split.train_labels),
@@ -35,7 +38,7 @@ def main() -> dict[str, object]:
         "classes": len(split.classes),
         "sha256": sha256[:12],
     }
-    write_json(metrics_path("prepare"), {"data": metrics})
+    files.write_json(files.metrics_path("prepare"), {"data": metrics})
     return {"raw": published.source}
 
 

@@ -46,6 +46,7 @@ LAYERS = {
         "plasticity.checkpoint",
         "plasticity.data",
         "plasticity.diagnostics",
+        "plasticity.image_folder",
         "plasticity.network",
         "plasticity.optim",
         "plasticity.probe",
@@ -79,6 +80,7 @@ LAYERS = {
         "plasticity.train",
     ),
     5: (
+        "plasticity.export",
         "plasticity.extraction",
         "plasticity.launch",
         "plasticity.results",

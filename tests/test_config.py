@@ -23,8 +23,8 @@ TREE["presets"] = {  # those used below, so that a file is read in a tenth of a 
 }
 SECTIONS = tuple(sections.Params.model_fields)
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py"))
-ACROSS_EXPERIMENTS = ["study"]
-"""Modules of ``stages`` that are no stage of one experiment."""
+BESIDE = ["compare", "export", "study"]
+"""Modules of ``stages`` that the pipeline does not run."""
 REMOVED = None
 CIFAR_LAPTOP = {"dataset": "cifar10", "scale": "laptop"}
 
@@ -308,7 +308,9 @@ def real_tree():
     ("scale", "dataset"), list(itertools.product(sections.SCALES, catalogue.DATASETS))
 )
 def test_every_pair_of_scale_and_data_set_resolves(real_tree, scale, dataset, op):
-    params = config.resolve(real_tree | {"scale": scale, "dataset": dataset, "op": op})
+    data = real_tree["data"] | {"folder": "images" if dataset == "folder" else ""}
+    tree = real_tree | {"scale": scale, "dataset": dataset, "op": op, "data": data}
+    params = config.resolve(tree)
     assert params.train.seeds == real_tree["presets"][scale][dataset]["train"]["seeds"]
 
 
@@ -621,4 +623,4 @@ def test_help_is_given_without_torch(stage):
 
 
 def test_every_stage_has_a_list_of_what_it_may_see():
-    assert sorted([*config.STAGE_PARAMS, *ACROSS_EXPERIMENTS]) == STAGES
+    assert sorted([*config.STAGE_PARAMS, *BESIDE]) == STAGES

@@ -21,7 +21,9 @@ from plasticity.yaml12 import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 TREE = read_yaml(ROOT / "params.yaml")
-TREE["presets"] = {"tiny": {"digits": TREE["presets"]["tiny"]["digits"]}}  # read in no time
+TREE["presets"] = {  # those used below, read in no time
+    "tiny": {name: TREE["presets"]["tiny"][name] for name in ("digits", "folder")}
+}
 TWO = {
     "title": "Two",
     "settings": {"scale": "tiny", "dataset": "digits", "train.lr": 0.1},
@@ -183,6 +185,7 @@ def test_the_hash_does_not_depend_on_what_cannot_change_a_table():
     assert hash_with(train__workers=2, report__title="Other") == same
     assert hash_with(retrain__epochs=10, continual__steps=20) == same  # stages that do not run
     assert hash_with(train__seeds=3, train__epochs=None) == same  # what the preset gives
+    assert hash_with(data__image_size=64) == same  # a folder's images alone have it
     assert hash_with(name="other").rpartition("-")[2] == same.rpartition("-")[2]
 
 
@@ -202,6 +205,13 @@ def test_the_hash_does_not_depend_on_what_cannot_change_a_table():
 )
 def test_the_hash_depends_on_every_parameter_that_the_stages_see(settings):
     assert hash_with(**settings) != hash_with()
+
+
+def test_the_hash_depends_on_a_folder_of_images_and_their_size():
+    def hash_of(folder, size):
+        return hash_with(dataset="folder", data__folder=folder, data__image_size=size)
+
+    assert len({hash_of("one", 32), hash_of("two", 32), hash_of("one", 64)}) == 3
 
 
 def test_the_hash_depends_on_the_stages_and_the_version_of_the_results(monkeypatch):
@@ -242,6 +252,23 @@ def test_all_results_that_are_kept_are_found():
 
 
 # -- running, with a function in the place of DVC
+
+
+def test_a_relative_folder_of_images_is_looked_for_in_the_project_and_not_in_the_clone(
+    project, monkeypatch
+):
+    given = {}
+
+    def look(command, env, **_):
+        given.update(env)
+        return subprocess.CompletedProcess(command, 0)
+
+    job = study_run.Job(read(TWO), read(TWO).conditions[0], study_run.committed(project))
+    job.log.parent.mkdir(parents=True)
+    monkeypatch.setattr(study_run.subprocess, "run", look)
+    study_run._dvc(job, project / "clone", "repro")
+    monkeypatch.setenv("PLASTICITY_PROJECT", given["PLASTICITY_PROJECT"])
+    assert files.image_folder("images") == project / "images"
 
 
 class Runner:

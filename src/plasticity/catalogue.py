@@ -359,7 +359,8 @@ class Published:
     """A data set as readers know it."""
 
     label: str
-    classes: int
+    classes: int | None
+    """None: as many as the user's folder has."""
 
 
 DATASETS = {
@@ -368,6 +369,7 @@ DATASETS = {
     "fashion_mnist": Published("Fashion-MNIST", 10),
     "cifar10": Published("CIFAR-10", 10),
     "cifar100": Published("CIFAR-100", 100),
+    "folder": Published("a folder of images", None),
 }
 
 RETRAIN_VARIANTS = {

@@ -1,6 +1,6 @@
 """Values that are each allowed but make no sense together, with the reason and the way out."""
 
-from plasticity import catalogue
+from plasticity import catalogue, files
 from plasticity.catalogue import REMOVING
 from plasticity.learners import StreamRun, stream_runs
 from plasticity.sections import Choice, Params
@@ -13,6 +13,16 @@ def impossible(params: Params) -> list[str]:
     """Return what is wrong with values that are each allowed but make no sense together."""
     edit, network, train = params.edit, params.network, params.train
     rules: list[tuple[bool, str]] = [
+        (
+            params.dataset == "folder" and not params.data.folder,
+            "data.folder: is empty, but dataset is folder; name the folder that holds train and "
+            "test",
+        ),
+        (
+            params.dataset != "folder" and bool(params.data.folder),
+            f"data.folder: got '{params.data.folder}', but dataset is {params.dataset}; set "
+            "dataset=folder, or leave it empty",
+        ),
         (
             network.kind == "mlp" and bool(network.trunk),
             f"network.trunk: got {list(network.trunk)}, but an mlp has no trunk; expected []",
@@ -60,7 +70,8 @@ def impossible(params: Params) -> list[str]:
             f"train.momentum: got {train.momentum}, but adam has its own moments; use 0.0",
         ),
         (
-            train.augment == "crop_flip" and params.dataset not in {"cifar10", "cifar100"},
+            train.augment == "crop_flip"
+            and params.dataset not in {"cifar10", "cifar100", "folder"},
             f"train.augment: crop_flip mirrors images, which changes what {params.dataset} "
             "shows; use none",
         ),
@@ -110,10 +121,16 @@ def _most_tasks(stream: Choice, classes: int) -> int | None:
     return None
 
 
+def _num_classes(params: Params) -> int | None:
+    """Return the classes of the data set; None for a folder that is not here, as after a pull."""
+    known = catalogue.DATASETS[params.dataset].classes
+    return files.count_classes(params.data.folder) if known is None else known
+
+
 def _impossible_on(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
     """Return what is wrong with a stream on this data set."""
-    stream, classes = run.stream, catalogue.DATASETS[own.dataset].classes
-    limit = _most_tasks(stream, classes)
+    stream, classes = run.stream, _num_classes(own)
+    limit = None if classes is None else _most_tasks(stream, classes)
     rules = own.intervention.optimizer_state.rule, own.intervention.selection.prune.rule
     return [
         (

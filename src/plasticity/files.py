@@ -19,6 +19,7 @@ PARAMS = Path("params.yaml")
 PREPARED = Path("data/prepared")
 TRAINED = Path("data/trained")
 SUBNETWORKS = Path("data/subnetworks")
+EXPORTED = Path("exported")
 REPORTS = Path("reports")
 REPORT_HTML = REPORTS / "report.html"
 FIGURES = REPORTS / "figures"
@@ -72,6 +73,29 @@ def data_root() -> Path:
         return Path(chosen).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(cache) if cache else Path.home() / ".cache") / "plasticity" / "data"
+
+
+def image_folder(folder: str) -> Path:
+    """Return the path of ``data.folder``; a relative one starts at the project.
+
+    The project is not where a stage runs when that is a copy: DVC's temporary workspace has the
+    project in ``DVC_ROOT``, the clone of a study in ``PLASTICITY_PROJECT``.
+    """
+    project = os.environ.get("PLASTICITY_PROJECT") or os.environ.get("DVC_ROOT") or "."
+    return Path(project) / Path(folder).expanduser()
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what is in a folder, by name; hidden entries are left out."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def count_classes(folder: str) -> int | None:
+    """Return the number of classes of ``data.folder``, or None where it cannot be listed."""
+    try:
+        return sum(path.is_dir() for path in visible(image_folder(folder) / "train"))
+    except (OSError, ValueError, RuntimeError):  # not there, no path at all, no such home
+        return None
 
 
 def state_root() -> Path:

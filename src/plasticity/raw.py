@@ -169,7 +169,7 @@ def read(name: str) -> RawDataset:
     Parameters
     ----------
     name
-        A key of ``catalogue.DATASETS``.
+        A key of ``catalogue.DATASETS``, but for ``folder`` (``image_folder.read``).
 
     Raises
     ------
@@ -206,7 +206,7 @@ def split(raw: RawDataset, data: sections.Data, name: str) -> Split:
     Raises
     ------
     ConfigError
-        When more images are asked for than there are.
+        When more images are asked for than there are, or they cannot be standardised.
     """
     total = len(raw.train_labels)
     left = total - data.validation
@@ -229,6 +229,11 @@ def split(raw: RawDataset, data: sections.Data, name: str) -> Split:
         _mean_and_std(train_images[:, channel]) if data.pixels == "standardised" else (0.0, 1.0)
         for channel in range(train_images.shape[1])
     ]
+    if flat := [channel for channel, (_, std) in enumerate(moments) if std == 0]:
+        raise ConfigError(
+            f"data.pixels: channel {flat[0]} has one value in all {count} training images of "
+            f"{name}, so it cannot be standardised; use unit"
+        )
     return Split(
         train_images=train_images,
         train_labels=raw.train_labels[used],

@@ -143,6 +143,10 @@ class Data(Section):
     """Test images used each epoch; the ends of cycles always use all."""
     pixels: Literal["standardised", "unit"]
     """``standardised`` by mean and deviation of the training images, or as they are in [0, 1]."""
+    folder: Annotated[str, Field(max_length=4000)]
+    """dataset=folder: holds ``train`` and ``test``; empty for every other data set."""
+    image_size: Annotated[int, Field(ge=16, le=256)]
+    """dataset=folder: height and width in pixels; 16 is enough for a trunk of four layers."""
 
 
 class Network(Section):

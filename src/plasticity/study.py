@@ -210,6 +210,9 @@ def _digest(params: sections.Params, stages: Collection[str]) -> str:
         section, key = name.split(".")
         if sections.get(section, {}).get(key) == before:
             del sections[section][key]
+    if params.dataset != "folder":
+        for unread in ("folder", "image_size"):  # by any other data set
+            sections.get("data", {}).pop(unread, None)
     inputs = {"params": sections, "stages": sorted(stages), "results": RESULTS_VERSION}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -140,6 +140,7 @@ def _dvc(job: Job, clone: Path, *arguments: str) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PLASTICITY_STATE": str(root / files.state_root()),
         "PLASTICITY_DATA": str(root / files.data_root()),
+        "PLASTICITY_PROJECT": str(root),
     }
     with job.log.open("a") as file:
         done = subprocess.run(
