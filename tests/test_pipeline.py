@@ -14,7 +14,7 @@ from plasticity.yaml12 import read_yaml
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = DVC["stages"]
 COMPUTING = ("prepare", "train", "extract", "retrain", "continual")
-BESIDE = {"export", "study"}
+BESIDE = {"compare", "export", "study"}
 """Modules of ``stages`` that the pipeline does not run."""
 STREAMS = "[permuted_inputs, random_labels, split_classes, slowly_changing_regression]"
 REPORT_FOLDER = ROOT / "src" / "plasticity" / "report"
@@ -47,7 +47,9 @@ def code_of(stage):
         files |= {
             path
             for path in REPORT_FOLDER.rglob("*")
-            if path.is_file() and path.suffix not in {".py", ".pyc"}
+            if path.is_file()
+            and path.suffix not in {".py", ".pyc"}
+            and "comparison" not in path.parts  # of studies, which no stage runs
         }
     return {str(file.relative_to(ROOT)) for file in files}
 

@@ -115,7 +115,7 @@ def render(results: Results, summary: Summary, body: tuple[Section, ...], anchor
 def environment() -> Environment:
     """Return where templates are found, and how their text is escaped."""
     found = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader([FOLDER, FOLDER / "comparison"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
