@@ -13,7 +13,8 @@ from plasticity.report import charts, numbers, theme
 from plasticity.report.charts import Figure
 from plasticity.report.comparison.gather import Comparison
 from plasticity.report.parts import Section, Table, percent, points
-from plasticity.report.streams import DASHED, HUES, title_of
+from plasticity.report.lines import DASHED, HUES
+from plasticity.report.streams import title_of
 from plasticity.stats import Interval, t_interval
 from plasticity.tables import read_table
 
