@@ -1,6 +1,6 @@
 """Lines of learners, each with its band and its name at its end: by task, and by steps per task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,7 +109,14 @@ def scales(mean: pd.DataFrame, looks: Looks) -> tuple[alt.Color, alt.StrokeDash]
     )
 
 
-def panel(mean: pd.DataFrame, x: alt.X, title: str | None, looks: Looks, height: int) -> Any:
+def panel(
+    mean: pd.DataFrame,
+    x: alt.X,
+    title: str | None,
+    looks: Looks,
+    height: int,
+    include: Sequence[float] = (),
+) -> Any:
     """Return lines with bands, one for each learner, named at their ends.
 
     Parameters
@@ -124,9 +131,13 @@ def panel(mean: pd.DataFrame, x: alt.X, title: str | None, looks: Looks, height:
         Of every learner.
     height
         Of the panel, in pixels.
+    include
+        Values that the other axis must reach, such as 0.
     """
     color, dash = scales(mean, looks)
-    scale = charts.linear(mean["mean"], mean["low"], mean["high"])
+    scale = charts.linear(
+        mean["mean"], mean["low"], mean["high"], pd.Series([*include], dtype=float)
+    )
     base = alt.Chart(charts.data(mean)).encode(x=x, color=color)
     field = str(x.shorthand).partition(":")[0]
     tips = [
@@ -149,7 +160,7 @@ def _names(mean: pd.DataFrame, x: str, scale: alt.Scale, height: int, looks: Loo
     last = mean.sort_values(x).groupby("learner", sort=False).tail(1)
     low, high = scale["domain"]
     gap = charts.LABEL_GAP * (high - low) / height
-    place = numbers.spread(last["mean"].tolist(), gap)
+    place = _lifted(numbers.spread(last["mean"].tolist(), gap), low + gap / 2, gap)
     frame = last.assign(
         place=place, name=[looks[str(learner)].label for learner in last["learner"]]
     )
@@ -164,6 +175,21 @@ def _names(mean: pd.DataFrame, x: str, scale: alt.Scale, height: int, looks: Loo
     )
 
 
+def _lifted(places: list[float], floor: float, gap: float) -> list[float]:
+    """Return places none of which is below a floor, moved up no more than that needs."""
+    result = list(places)
+    for i in sorted(range(len(places)), key=lambda i: places[i]):
+        result[i] = max(places[i], floor)
+        floor = result[i] + gap
+    return result
+
+
+def beside(panels: Sequence[Any], columns: int, spacing: int) -> Any:
+    """Return panels in a grid, each with the colours and dashes of its own learners."""
+    grid = alt.concat(*panels, columns=columns, spacing=spacing)
+    return grid.resolve_scale(color="independent", strokeDash="independent")
+
+
 def task_axis(last: int, looks: Looks, width: int, title: str | None = "task") -> alt.X:
     """Return the axis of tasks, from 1 to the last, with room for names."""
     end = 0.4 + (last + 0.2) / (1 - _room(looks, width))
@@ -171,28 +197,40 @@ def task_axis(last: int, looks: Looks, width: int, title: str | None = "task") -
     return alt.X("task:Q", scale=scale, axis=alt.Axis(title=title, values=ticks(last)))
 
 
-def by_length(mean: pd.DataFrame, title: str, looks: Looks, height: int, width: int = PANEL) -> Any:
+def by_length(
+    mean: pd.DataFrame,
+    title: str,
+    looks: Looks,
+    height: int,
+    width: int = PANEL,
+    include: Sequence[float] = (),
+) -> Any:
     """Return learners' lines over the steps of a task, on a logarithmic axis.
 
     Parameters
     ----------
     mean
         Columns learner, task_steps, mean, low, high, n; two lengths at least.
-    title, looks, height
+    title, looks, height, include
         As for ``panel``.
     width
         Of the panel, in pixels.
     """
-    low, high = float(mean["task_steps"].min()), float(mean["task_steps"].max())
+    x = length_axis(mean["task_steps"].unique().tolist(), looks, width)
+    return panel(mean, x, title, looks, height, include)
+
+
+def length_axis(lengths: Sequence[float], looks: Looks, width: int) -> alt.X:
+    """Return the logarithmic axis of steps per task, with room for names."""
+    low, high = float(min(lengths)), float(max(lengths))
     share = _room(looks, width)
     end = high * (high / low) ** (share / (1 - share))
-    axis = alt.Axis(values=sorted(mean["task_steps"].unique().tolist()), tickCount=40, format=",d")
     scale = alt.Scale(type="log", domain=[low * 0.9, round(end, 1)], nice=False)
-    x = alt.X("task_steps:Q", scale=scale, title="steps per task", axis=axis)
-    return panel(mean, x, title, looks, height)
+    axis = alt.Axis(values=sorted(lengths), tickCount=40, format=",d")
+    return alt.X("task_steps:Q", scale=scale, title="steps per task", axis=axis)
 
 
-def health(rows: pd.DataFrame, looks: Looks, heading: str) -> tuple[pd.DataFrame, Any]:
+def health(rows: pd.DataFrame, looks: Looks, heading: Sequence[str]) -> tuple[pd.DataFrame, Any]:
     """Return dormant units, effective rank and weight norm by task, means over layers.
 
     Parameters
@@ -202,7 +240,7 @@ def health(rows: pd.DataFrame, looks: Looks, heading: str) -> tuple[pd.DataFrame
     looks
         Of every learner.
     heading
-        Of the panels, above each measure's name.
+        Lines above each measure's name.
 
     Returns
     -------
@@ -221,10 +259,10 @@ def health(rows: pd.DataFrame, looks: Looks, heading: str) -> tuple[pd.DataFrame
         x = task_axis(int(by_network["task"].max()), shown, 230)
         panels.append(
             panel(mean, x, None, looks, 130).properties(
-                width=230, height=130, title=[heading, title]
+                width=230, height=130, title=[*heading, title]
             )
         )
-    return pd.concat(tables, ignore_index=True), alt.hconcat(*panels, spacing=34)
+    return pd.concat(tables, ignore_index=True), beside(panels, len(panels), 34)
 
 
 def _room(looks: Looks, width: int) -> float:

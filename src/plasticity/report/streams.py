@@ -149,7 +149,7 @@ def plasticity(results: Results, summary: Summary) -> Figure:
     looks = _looks(rows, summary)
     tables, charted = [], []
     for name, part in rows.groupby("stream", sort=True):
-        found, chart = lines.health(part, looks, title_of(str(name)))
+        found, chart = lines.health(part, looks, [title_of(str(name))])
         tables.append(found.assign(stream=name))
         charted.append(chart)
     table = pd.concat(tables, ignore_index=True)

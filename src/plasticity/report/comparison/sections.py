@@ -9,6 +9,7 @@ from plasticity.report.comparison import (
     interventions,
     matrix,
     slope,
+    stream_tables,
     tickets,
 )
 from plasticity.report.comparison.gather import Comparison
@@ -25,6 +26,7 @@ def every(comparison: Comparison) -> tuple[Section, ...]:
         costs.section(comparison),
         interventions.section(comparison),
         correlation.section(comparison),
+        stream_tables.section(comparison),
         integration.section(comparison),
         failures.section(comparison),
     )
