@@ -31,6 +31,7 @@ from plasticity.report import (
     inputs,
     integration,
     lifelines,
+    lines,
     mechanism,
     numbers,
     page,
@@ -1029,7 +1030,7 @@ def test_streams_say_who_is_ahead_at_which_length_and_only_where_it_is_clear() -
 
 @pytest.mark.parametrize(("last", "ticks"), [(8, [2, 4, 6, 8]), (50, [10, 20, 30, 40, 50])])
 def test_ticks_of_tasks_are_round_and_end_with_them(last: int, ticks: list[int]) -> None:
-    assert streams._ticks(last) == ticks
+    assert lines.ticks(last) == ticks
 
 
 def test_an_axis_of_ratios_that_are_all_one_has_a_width_and_ticks() -> None:

@@ -1,94 +1,161 @@
 """Time to integrate: learners of different arms paired by seed, and where grow catches up."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from study_tables import write_study
 
-from plasticity.report.comparison import integration
-from plasticity.report.comparison.integration import Gap, crossing_text, gaps_of
+from plasticity.crossover import Crossover
+from plasticity.report.comparison import integration, replicates
+from plasticity.report.comparison.integration import (
+    at_several_lengths,
+    crossing_text,
+    gaps_of,
+    interval_text,
+    title,
+)
 
 LENGTHS = (100, 1000, 10_000)
+PLACE = {"stream": "permuted_inputs", "dataset": "mnist", "images": "800", "updates": 10_000}
 
 
-def frame(curves, stream="permuted_inputs", seeds=4):
+def frame(curves, arm="", **place):
     """Return replicates whose accuracy is a learner's curve plus the seed's own level."""
     return pd.DataFrame(
         [
-            {
-                "stream": stream,
-                "name": name,
-                "task_steps": steps,
-                "seed": seed,
-                "taoa": value + 3.0 * seed,
-            }
-            for name, curve in curves.items()
+            {**PLACE, **place, "learner": learner, "own_arm": arm, "op": "grow",
+             "name": f"{arm} {learner}".strip(), "task_steps": steps, "tasks": 10_000 // steps,
+             "seed": seed, "status": "ok", "taoa": value + 3.0 * seed}
+            for learner, curve in curves.items()
             for steps, value in curve.items()
-            for seed in range(seeds)
+            for seed in range(4)
         ]
-    )
+    )  # fmt: skip
 
 
-GROW = dict(zip(LENGTHS, (50.0, 60.0, 72.0), strict=True))
-DENSE = dict(zip(LENGTHS, (52.0, 62.0, 70.0), strict=True))
+def curve(*values):
+    return dict(zip(LENGTHS, values, strict=True))
+
+
+GROW, DENSE = curve(50.0, 60.0, 72.0), curve(52.0, 62.0, 70.0)
+BOTH = frame({"grow": GROW, "backprop": DENSE})
 
 
 def test_differences_are_taken_within_a_seed_and_the_crossover_lies_between_lengths():
     """-2, -2, +2: half way between 1,000 and 10,000 on a logarithmic axis."""
-    (gap,) = gaps_of(frame({"grow": GROW, "backprop": DENSE}), "permuted_inputs")
+    (gap,) = gaps_of(BOTH)
     assert [gap.intervals[length].mean for length in LENGTHS] == [-2, -2, 2]
     assert gap.intervals[100].half_width == pytest.approx(0)
     assert gap.crossing.at == pytest.approx(1000 * math.sqrt(10))
-    assert crossing_text(gap) == "3,162 steps [3,162, 3,162]"
+    assert (crossing_text(gap), interval_text(gap)) == ("3,162 steps", "[3,162, 3,162]")
 
 
 def test_only_lengths_that_both_learners_have_are_compared():
     short = {steps: value for steps, value in DENSE.items() if steps != 1000}
-    (gap,) = gaps_of(frame({"grow": GROW, "backprop": short}), "permuted_inputs")
+    (gap,) = gaps_of(frame({"grow": GROW, "backprop": short}))
     assert gap.lengths == (100, 10_000)
 
 
+def test_one_length_in_common_is_a_difference_and_no_crossover():
+    (gap,) = gaps_of(frame({"grow": GROW, "backprop": {1000: 62.0}}))
+    assert gap.intervals[1000].mean == -2
+    assert gap.crossing is None
+    assert crossing_text(gap) == interval_text(gap) == "\u2013"
+
+
+def test_a_seed_that_lacks_a_length_counts_where_it_is_and_not_in_the_crossover():
+    lacking = BOTH[~((BOTH["seed"] == 3) & (BOTH["task_steps"] == 100))]
+    (gap,) = gaps_of(lacking)
+    assert [gap.intervals[length].n for length in LENGTHS] == [3, 4, 4]
+    assert gap.seeds == 3
+    assert gap.crossing.at == pytest.approx(1000 * math.sqrt(10))
+
+
+def test_seeds_of_one_side_alone_are_left_out():
+    (gap,) = gaps_of(BOTH[~((BOTH["seed"] == 0) & (BOTH["learner"] == "grow"))])
+    assert {one.n for one in gap.intervals.values()} == {3}
+    assert gap.intervals[100].mean == -2
+
+
+def test_learners_that_several_arms_have_are_compared_within_an_arm():
+    """Arms a and b differ in a setting, so that a's grow has nothing to do with b's backprop."""
+    lower = {steps: value - 10 for steps, value in DENSE.items()}
+    arms = [frame({"grow": GROW, "backprop": DENSE}, "a"), frame({"grow": GROW}, "b")]
+    arms += [frame({"backprop": lower}, "b"), frame({"static": DENSE})]
+    found = gaps_of(pd.concat(arms, ignore_index=True))
+    assert {(gap.grow, gap.other, gap.intervals[100].mean) for gap in found} == {
+        ("a grow", "a backprop", -2),
+        ("a grow", "static", -2),
+        ("b grow", "b backprop", 8),
+        ("b grow", "static", -2),
+    }
+
+
 def test_without_grow_there_is_nothing_to_catch_up():
-    assert gaps_of(frame({"static": GROW, "backprop": DENSE}), "permuted_inputs") == []
+    assert gaps_of(frame({"static": GROW, "backprop": DENSE})) == []
 
 
 @pytest.mark.parametrize(
-    ("curve", "expected"),
+    ("other", "expected", "interval"),
     [
-        ((60.0, 70.0, 80.0), "not within 100 to 10,000 steps"),
-        ((40.0, 50.0, 60.0), "at no length behind, from 100 steps on"),
+        (curve(60.0, 70.0, 80.0), "grow is behind at every length", "[>10,000, >10,000]"),
+        (curve(40.0, 50.0, 60.0), "grow is behind at no length", "[<100, <100]"),
     ],
 )
-def test_no_crossover_is_told_as_such(curve, expected):
-    other = dict(zip(LENGTHS, curve, strict=True))
-    (gap,) = gaps_of(frame({"grow": GROW, "backprop": other}), "permuted_inputs")
-    assert crossing_text(gap) == expected
+def test_no_crossover_is_told_as_such(other, expected, interval):
+    (gap,) = gaps_of(frame({"grow": GROW, "backprop": other}))
+    assert crossing_text(gap) == f"no crossover within 100\u201310,000 steps: {expected}"
+    assert interval_text(gap) == interval
 
 
-def test_an_open_end_is_named():
-    (gap,) = gaps_of(frame({"grow": GROW, "backprop": DENSE}), "permuted_inputs")
-    crossing = type(gap.crossing)(3162.0, None, None, 0.1, 0.1)
-    opened = Gap(gap.stream, gap.other, gap.lengths, gap.intervals, crossing)
-    assert crossing_text(opened) == "3,162 steps [below 100, beyond 10,000]"
+def test_an_open_end_is_marked_and_no_title_claims_its_crossover():
+    (gap,) = gaps_of(BOTH)
+    assert title([gap]) == "Grow catches up with backprop at 3,162 steps [3,162, 3,162]"
+    opened = replace(gap, crossing=Crossover(3162.0, 900.0, math.inf, 0.0, 0.1))
+    assert interval_text(opened) == "[900, >10,000]"
+    assert title([opened]).startswith("No crossover")
+    single = replace(gap, crossing=Crossover(3162.0, None, None, 0.0, 0.0))
+    assert interval_text(single) == "\u2013"
+    assert title([single]).startswith("No crossover")
 
 
-def test_the_section_claims_a_crossover_only_when_its_interval_is_inside(tmp_path, monkeypatch):
+def test_a_stream_counts_where_it_has_several_lengths_at_equal_updates():
+    other = frame({"grow": {500: 60.0}}, updates=99_000)
+    (kept,) = at_several_lengths(pd.concat([BOTH, other], ignore_index=True))
+    assert kept["updates"].unique().tolist() == [10_000]
+    assert at_several_lengths(other) == []
+    diverged = BOTH.assign(status=["ok" if s == 100 else "diverged" for s in BOTH["task_steps"]])
+    assert at_several_lengths(diverged) == []
+
+
+def test_the_section_shows_every_difference_and_the_share_of_draws(tmp_path, monkeypatch):
     comparison = write_study(tmp_path, {"grow_50": {}})
-    for dense, title in (
-        (DENSE, "Grow catches up with backprop at 3,162 steps [3,162, 3,162]"),
-        (GROW, "No crossover has both ends of its interval within the lengths tried"),
-    ):
-        seeds = frame({"grow": GROW, "backprop": dense})
-        monkeypatch.setattr(integration, "learners", lambda _, seeds=seeds: seeds)
-        section = integration.section(comparison)
-        assert section.figures[1].title == title
-        assert len(section.tables[0].rows) == 1
-        assert len(section.tables[1].rows) == 2
+    never = frame({"static": curve(60.0, 70.0, 80.0)})
+    every = pd.concat([BOTH, never], ignore_index=True)
+    monkeypatch.setattr(replicates, "read", lambda _: every)
+    section = integration.section(comparison)
+    assert [figure.name for figure in section.figures] == ["integration", "crossover"]
+    assert section.figures[1].title.startswith("Grow catches up with backprop at 3,162 steps [3,")
+    assert len(section.figures[1].data) == 6
+    crossings, accuracy = section.tables
+    shares = {row[0]: row[3:6] for row in crossings.rows}
+    assert shares["grow less static, permuted inputs"] == ("0.0 %", "100.0 %", "4")
+    assert shares["grow less backprop, permuted inputs"] == ("0.0 %", "0.0 %", "4")
+    assert crossings.head[6:] == ("100 steps", "1,000 steps", "10,000 steps")
+    assert [row[0] for row in accuracy.rows] == ["backprop", "grow", "static"]
+    assert "10,000 draws" in section.text[0]
+
+
+def test_arms_that_sweep_are_shown_with_a_crossover_of_each_pair(tmp_path):
+    sweep = {"continual.sweep": [100, 1000], "continual.learners": ["grow", "static"]}
+    comparison = write_study(tmp_path, {"a": {**sweep, "continual.streams": ["random_labels"]}})
+    section = integration.section(comparison)
+    assert section.figures[0].data["task_steps"].unique().tolist() == [100, 1000]
+    assert len(section.tables[0].rows) == 1
 
 
 def test_one_length_is_no_sweep(tmp_path):
     comparison = write_study(tmp_path, {"grow_50": {}, "prune_50": {"op": "prune"}})
-    seeds = integration.learners(comparison)
-    assert {"grow_50 operator", "prune_50 operator"} == {*seeds["name"]}
     assert integration.section(comparison) is None

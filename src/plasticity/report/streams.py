@@ -1,13 +1,10 @@
 """Streams of tasks: who goes on learning, how fast within a task, and what becomes of the units."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import altair as alt
 import pandas as pd
 
 from plasticity.catalogue import LEARNERS, STREAMS
-from plasticity.report import charts, findings, numbers, parts, theme
+from plasticity.report import charts, findings, lines, numbers, parts, theme
 from plasticity.report.charts import Figure
 from plasticity.report.findings import Summary
 from plasticity.report.inputs import Results
@@ -15,44 +12,6 @@ from plasticity.report.numbers import verdict
 from plasticity.report.parts import Section, Table
 
 QUESTION = "What if the task keeps changing?"
-PANEL = 344
-MOST_LINES = 8
-HEALTH = {
-    "dormant_025": "dormant units (% of alive ones)",
-    "effective_rank": "effective rank",
-    "weight_norm": "norm of incoming weights",
-}
-HUES = {
-    "grow": "grow",
-    "grow_rewind": "grow",
-    "grow_two_speed": "grow",
-    "grow_gradmax": "grow",
-    "grow_random_smooth_leaky": "grow",
-    "growing": "grow",
-    "prune_warm": "prune",
-    "prune_rewind": "prune",
-    "continual_backprop": "turnover",
-    "redo": "turnover",
-    "static": "static",
-    "backprop": "dense",
-    "dense_rewind": "dense",
-}
-"""The operator whose hue a learner has; all others are grey, and every line bears its name."""
-DASHED = {
-    "grow_rewind": (6, 3),
-    "grow_two_speed": (2, 2),
-    "grow_gradmax": (9, 2, 2, 2),
-    "grow_random_smooth_leaky": (4, 1),
-    "growing": (1, 3),
-    "prune_rewind": (6, 3),
-    "redo": (6, 3),
-    "dense_rewind": (6, 3),
-    "l2": (6, 3),
-    "l2_init": (2, 2),
-    "leaky": (9, 2),
-    "full_reset": (1, 3),
-    "head_reset": (4, 1),
-}
 
 
 def section(results: Results, summary: Summary) -> Section:
@@ -88,7 +47,7 @@ def section(results: Results, summary: Summary) -> Section:
 
 def label(learner: str, summary: Summary) -> str:
     """Return a learner as readers know it."""
-    return summary.op.replace("_", " ") if learner == "operator" else learner.replace("_", " ")
+    return lines.look(learner, summary.op).label
 
 
 def title_of(stream: str) -> str:
@@ -110,7 +69,7 @@ def _first(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
     """Return at most ``MOST_LINES`` learners of a frame, at the first number of steps per task."""
-    order = [name for name in LEARNERS if name in set(frame["learner"])][:MOST_LINES]
+    order = [name for name in LEARNERS if name in set(frame["learner"])][: lines.MOST_LINES]
     first = frame.groupby("stream")["task_steps"].transform("min")
     shown: pd.DataFrame = frame[frame["learner"].isin(order) & (frame["task_steps"] == first)]
     return shown
@@ -130,67 +89,8 @@ def _measure(rows: pd.DataFrame) -> tuple[str, str]:
     return "loss", "squared error"
 
 
-def _color(learner: str, summary: Summary, end: str = "") -> str:
-    hue = summary.op if learner == "operator" else HUES.get(learner)
-    return "@muted" if hue is None else f"@{hue}{end}"
-
-
-def _scales(learners: Iterable[str], summary: Summary) -> tuple[alt.Color, alt.StrokeDash]:
-    names = list(dict.fromkeys(learners))
-    dashes = [list(_dash(name, summary)) for name in names]
-    colors = [_color(name, summary) for name in names]
-    return (
-        alt.Color("learner:N", scale=alt.Scale(domain=names, range=colors), legend=None),
-        alt.StrokeDash("learner:N", scale=alt.Scale(domain=names, range=dashes), legend=None),
-    )
-
-
-def _dash(learner: str, summary: Summary) -> tuple[int, ...]:
-    if learner == "operator":
-        return theme.DASHES[summary.op]
-    return DASHED.get(learner, (1, 0))
-
-
-def _named(mean: pd.DataFrame, x: str, scale: alt.Scale, height: int, summary: Summary) -> Any:
-    """Return every line's name at its end, moved apart where they would overlap."""
-    last = mean.sort_values(x).groupby("learner", sort=False).tail(1)
-    low, high = scale["domain"]
-    gap = charts.LABEL_GAP * (high - low) / height
-    place = numbers.spread(last["mean"].tolist(), gap)
-    frame = last.assign(
-        place=place,
-        name=[label(str(learner), summary) for learner in last["learner"]],
-    )
-    inks = [_color(str(learner), summary, "-text") for learner in frame["learner"]]
-    return alt.layer(
-        *(
-            alt.Chart(charts.data(frame[[ink == one for one in inks]]))
-            .mark_text(align="left", dx=6, fontSize=12, color=ink)
-            .encode(x=alt.X(f"{x}:Q"), y=alt.Y("place:Q", scale=scale), text="name:N")
-            for ink in dict.fromkeys(inks)
-        )
-    )
-
-
-def _panel(mean: pd.DataFrame, x: alt.X, title: str | None, summary: Summary, height: int) -> Any:
-    """Return lines with bands, one for each learner, named at their ends."""
-    color, dash = _scales(mean["learner"], summary)
-    scale = charts.linear(mean["mean"], mean["low"], mean["high"])
-    base = alt.Chart(charts.data(mean)).encode(x=x, color=color)
-    field = str(x.shorthand).partition(":")[0]
-    tips = [
-        alt.Tooltip("learner:N"),
-        alt.Tooltip(f"{field}:Q"),
-        *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("mean", "low", "high")),
-        alt.Tooltip("n:Q"),
-    ]
-    return alt.layer(
-        base.mark_area(opacity=theme.BAND).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
-        base.mark_line(strokeWidth=2).encode(
-            y=alt.Y("mean:Q", scale=scale, title=title), strokeDash=dash, tooltip=tips
-        ),
-        _named(mean, field, scale, height, summary),
-    )
+def _looks(frame: pd.DataFrame, summary: Summary) -> lines.Looks:
+    return {name: lines.look(name, summary.op) for name in dict.fromkeys(frame["learner"])}
 
 
 def trajectories(results: Results, summary: Summary) -> Figure:
@@ -204,18 +104,17 @@ def trajectories(results: Results, summary: Summary) -> Figure:
         mean = numbers.over_seeds(part, ["learner", "task"], value)
         alive = numbers.over_seeds(part, ["learner", "task"], "alive_units")
         tables.append(mean.assign(stream=name, alive=alive["mean"]))
-        scale = alt.Scale(domain=[0.4, max(kept) * 1.45 + 1.6], nice=False)
-        ticks = _ticks(int(max(kept)) + 1)
-        x = alt.X("task:Q", scale=scale, axis=alt.Axis(title=None, values=ticks))
-        upper = _panel(mean, x, title, summary, 220).properties(
-            width=PANEL, height=220, title=title_of(str(name))
+        looks, last = _looks(mean, summary), int(max(kept)) + 1
+        x = lines.task_axis(last, looks, lines.PANEL, None)
+        upper = lines.panel(mean, x, title, looks, 220).properties(
+            width=lines.PANEL, height=220, title=title_of(str(name))
         )
-        color, dash = _scales(mean["learner"], summary)
+        color, dash = lines.scales(mean, looks)
         lower = (
             alt.Chart(charts.data(alive))
             .mark_line(interpolate="step-before", strokeWidth=1.6)
             .encode(
-                x=alt.X("task:Q", scale=scale, title="task", axis=alt.Axis(values=ticks)),
+                x=lines.task_axis(last, looks, lines.PANEL),
                 y=alt.Y(
                     "mean:Q",
                     title="alive units",
@@ -226,7 +125,7 @@ def trajectories(results: Results, summary: Summary) -> Figure:
                 strokeDash=dash,
                 tooltip=["learner:N", "task:Q", alt.Tooltip("mean:Q", format=".1f")],
             )
-            .properties(width=PANEL, height=44)
+            .properties(width=lines.PANEL, height=44)
         )
         panels.append(alt.vconcat(upper, lower, spacing=26).resolve_scale(x="shared"))
     table = pd.concat(tables, ignore_index=True)
@@ -237,48 +136,32 @@ def trajectories(results: Results, summary: Summary) -> Figure:
         findings.streams(_first(numbers.finished(results.streams))),
         "Online accuracy (%): each batch before it is learned from, mean over a task; the axes "
         "do not start at zero and differ between streams",
-        f"Bold is the mean over seeds. {charts.band_text(table)}; {_n(table)}.{more}",
+        f"Bold is the mean over seeds. {charts.band_text(table)}; {lines.n(table)}.{more}",
         "continual/tasks.csv",
         table[["stream", "learner", "task", "mean", "low", "high", "n", "alive"]],
         charts.spec(alt.concat(*panels, columns=2, spacing=56), "Online accuracy by task"),
     )
 
 
-def _n(table: pd.DataFrame) -> str:
-    counts = table["n"].astype(int)
-    return f"n = {numbers.span(counts)} {'seed' if counts.max() == 1 else 'seeds'}"
-
-
 def plasticity(results: Results, summary: Summary) -> Figure:
     """Return dormant units, effective rank and weight norm by task, means over layers."""
     rows = _shown(_whole(results.stream_health, results.streams))
-    rows = rows.assign(dormant_025=100 * rows["dormant_025"], task=rows["task"] + 1)
-    keys = ["stream", "learner", "task", "seed"]
-    by_network = rows.groupby(keys)[list(HEALTH)].mean().reset_index()
-    tables, lines = [], []
-    for name, part in by_network.groupby("stream", sort=True):
-        panels = []
-        for measure, title in HEALTH.items():
-            mean = numbers.over_seeds(part, ["learner", "task"], measure)
-            tables.append(mean.assign(stream=name, measure=measure))
-            scale = alt.Scale(domain=[0.4, float(part["task"].max()) * 1.7 + 0.6], nice=False)
-            axis = alt.Axis(values=_ticks(int(part["task"].max())))
-            x = alt.X("task:Q", scale=scale, title="task", axis=axis)
-            heading = [title_of(str(name)), title]
-            panels.append(
-                _panel(mean, x, None, summary, 130).properties(width=230, height=130, title=heading)
-            )
-        lines.append(alt.hconcat(*panels, spacing=34))
+    looks = _looks(rows, summary)
+    tables, charted = [], []
+    for name, part in rows.groupby("stream", sort=True):
+        found, chart = lines.health(part, looks, [title_of(str(name))])
+        tables.append(found.assign(stream=name))
+        charted.append(chart)
     table = pd.concat(tables, ignore_index=True)
     return Figure(
         "streams_health",
         "What the units do as tasks go by",
         "At the ends of tasks, on images of the task: dormant is a mean activation of at most "
         "0.025 of the layer's; means over layers",
-        f"{charts.band_text(table)}; {_n(table)}. The axes do not start at zero.",
+        f"{charts.band_text(table)}; {lines.n(table)}. The axes do not start at zero.",
         "continual/health.csv",
         table[["stream", "learner", "measure", "task", "mean", "low", "high", "n"]],
-        charts.spec(alt.vconcat(*lines, spacing=30), "Dormancy, rank and norm by task"),
+        charts.spec(alt.vconcat(*charted, spacing=30), "Dormancy, rank and norm by task"),
     )
 
 
@@ -312,22 +195,11 @@ def within_tasks(results: Results, summary: Summary) -> Figure:
         "How fast each task is learned",
         "Online accuracy (%) by task and by step within the task",
         "One row is a task, or a group of neighbouring tasks; brighter to the left is faster. "
-        f"Means over seeds that finished; {_n(rows.rename(columns={'seeds': 'n'}))}.",
+        f"Means over seeds that finished; {lines.n(rows.rename(columns={'seeds': 'n'}))}.",
         "continual/profiles.csv",
         rows[["stream", "learner", "task", "step", "acc", "seeds"]],
         charts.spec(chart, "Online accuracy within tasks"),
     )
-
-
-def _ticks(last: int) -> list[int]:
-    """Return at most six round numbers up to the last task: beyond it the axis holds names."""
-    step = next(
-        digit * 10**power
-        for power in range(8)
-        for digit in (1, 2, 5)
-        if last <= 6 * digit * 10**power
-    )
-    return list(range(step, last + 1, step))
 
 
 def _few(values: pd.Series) -> alt.Axis:
@@ -344,18 +216,13 @@ def integration(rows: pd.DataFrame, summary: Summary) -> Figure:
     for name, part in rows.groupby("stream", sort=True):
         value = "taoa" if part["taoa"].notna().any() else "loss"
         mean = numbers.over_seeds(
-            part[part["learner"].isin(order[:MOST_LINES])], ["learner", "task_steps"], value
+            part[part["learner"].isin(order[: lines.MOST_LINES])], ["learner", "task_steps"], value
         )
         tables.append(mean.assign(stream=name))
-        low, high = float(mean["task_steps"].min()), float(mean["task_steps"].max())
-        room = (high / low) ** 0.5  # for the names
-        scale = alt.Scale(type="log", domain=[low * 0.9, high * room], nice=False)
-        axis = alt.Axis(values=sorted(mean["task_steps"].unique().tolist()), tickCount=40)
-        x = alt.X("task_steps:Q", scale=scale, title="steps per task", axis=axis)
         title = "mean online accuracy (%)" if value == "taoa" else "squared error"
         panels.append(
-            _panel(mean, x, title, summary, 260).properties(
-                width=PANEL, height=260, title=title_of(str(name))
+            lines.by_length(mean, title, _looks(mean, summary), 260).properties(
+                width=lines.PANEL, height=260, title=title_of(str(name))
             )
         )
     table = pd.concat(tables, ignore_index=True)
@@ -363,7 +230,7 @@ def integration(rows: pd.DataFrame, summary: Summary) -> Figure:
         "streams_integration",
         crossovers(rows, summary),
         "Mean online accuracy (%) by the steps of a task, at the same number of updates in all",
-        f"{charts.band_text(table)}; {_n(table)}. Tasks of more steps are fewer tasks.",
+        f"{charts.band_text(table)}; {lines.n(table)}. Tasks of more steps are fewer tasks.",
         "continual/seeds.csv",
         table[["stream", "learner", "task_steps", "mean", "low", "high", "n"]],
         charts.spec(alt.concat(*panels, columns=2, spacing=56), "Accuracy by steps per task"),

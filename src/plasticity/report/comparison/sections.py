@@ -10,6 +10,7 @@ from plasticity.report.comparison import (
     matrix,
     planner,
     slope,
+    stream_tables,
     tickets,
 )
 from plasticity.report.comparison.gather import Comparison
@@ -26,6 +27,7 @@ def every(comparison: Comparison) -> tuple[Section, ...]:
         costs.section(comparison),
         interventions.section(comparison),
         correlation.section(comparison),
+        stream_tables.section(comparison),
         integration.section(comparison),
         planner.section(comparison),
         failures.section(comparison),

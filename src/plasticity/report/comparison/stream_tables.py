@@ -1,0 +1,215 @@
+"""Who goes on learning: every learner of every arm, stream by stream."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from plasticity.catalogue import STREAMS
+from plasticity.report import charts, lines, numbers, theme
+from plasticity.report.charts import Figure
+from plasticity.report.comparison import replicates
+from plasticity.report.comparison.gather import Comparison
+from plasticity.report.comparison.replicates import PLACE
+from plasticity.report.parts import Section, Table
+from plasticity.report.streams import COLUMNS, title_of
+
+GRADED = ("taoa", "first_task", "last_task", "plasticity_loss", "early_acc")
+SPLIT = ("final_acc", "forgetting")
+"""Columns of class-incremental streams alone."""
+MOST_PANELS = 6
+POINTS = 100
+"""Tasks, or groups of them, along a line."""
+
+
+def section(comparison: Comparison) -> Section | None:
+    """Return how every learner did in every stream, or nothing where no stream was run."""
+    seeds = replicates.read(comparison)
+    if numbers.finished(seeds).empty:
+        return None
+    places = _drawn(seeds)
+    figures = [_accuracy(comparison, places, _left_out(seeds, places))]
+    if (found := _health(comparison, places)) is not None:
+        figures.append(found)
+    return Section(
+        "learning",
+        "Streams of tasks",
+        "Who goes on learning when the tasks change?",
+        "",
+        (
+            "Learners side by side have met the same tasks with the same images for as many "
+            "updates. Where several arms have the same learner, its name says the arm.",
+        ),
+        tuple(figures),
+        tuple(_table(part) for part in _panels(seeds)),
+    )
+
+
+def _panels(seeds: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the replicates of each stream at each length."""
+    return [part for _, part in seeds.groupby([*PLACE, "task_steps"], sort=True)]
+
+
+def _drawn(seeds: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return what is drawn: of each stream the shortest length, and not more than a page holds."""
+    done = numbers.finished(seeds)
+    shortest = done.groupby(PLACE)["task_steps"].transform("min")
+    kept = []
+    for part in _panels(done[done["task_steps"] == shortest])[:MOST_PANELS]:
+        names = replicates.ordered(part)[: lines.MOST_LINES]
+        kept.append(part[part["name"].isin(names)])
+    return kept
+
+
+def _left_out(seeds: pd.DataFrame, places: Sequence[pd.DataFrame]) -> str:
+    """Return what of the replicates is not drawn, as a sentence, or nothing."""
+    panels = len(_panels(numbers.finished(seeds))) - len(places)
+    learners = max(
+        seeds.merge(part[[*PLACE, "task_steps"]].drop_duplicates())["name"].nunique()
+        - part["name"].nunique()
+        for part in places
+    )
+    texts = [
+        *([f"{panels} more streams or lengths"] if panels else []),
+        *([f"up to {learners} learners of a panel"] if learners else []),
+    ]
+    return f" In the tables alone: {theme.listed(texts)}." if texts else ""
+
+
+def _title(part: pd.DataFrame) -> list[str]:
+    """Return the lines above a panel: the stream, its length, its images."""
+    stream, images = replicates.heading(part.iloc[0])
+    return [stream, _length(part), *([images] if images else [])]
+
+
+def _length(part: pd.DataFrame) -> str:
+    one = part.iloc[0]
+    return f"{int(one['tasks']):,} tasks of {int(one['task_steps']):,} steps"
+
+
+def _accuracy(comparison: Comparison, places: Sequence[pd.DataFrame], left: str) -> Figure:
+    """Return online accuracy by task, a panel for each stream."""
+    tables, panels = [], []
+    width = lines.PANEL if len(places) > 1 else 2 * lines.PANEL
+    for part in places:
+        rows = _named(replicates.table(comparison, "tasks", part))
+        kept = numbers.thinned(rows["task"].tolist(), POINTS)
+        graded = part["taoa"].notna().any()
+        value, title = (
+            ("online_acc", "online accuracy (%)") if graded else ("loss", "squared error")
+        )
+        mean = numbers.over_seeds(rows[rows["task"].isin(kept)], ["learner", "task"], value)
+        looks = replicates.looks(part)
+        x = lines.task_axis(int(max(kept)), looks, width)
+        panels.append(
+            lines.panel(mean, x, title, looks, 240).properties(
+                width=width, height=240, title=_title(part)
+            )
+        )
+        tables.append(_placed(mean, part))
+    table = pd.concat(tables, ignore_index=True)
+    return Figure(
+        "stream_accuracy",
+        finding(places),
+        "Online accuracy (%): each batch before it is learned from, mean over a task; of a "
+        "regression the squared error. The axes do not start at zero and differ between streams",
+        f"Lines are means over seeds. {charts.band_text(table)}; {lines.n(table)}. Of many tasks "
+        f"each point is the mean of neighbouring ones.{left}",
+        "continual/tasks.csv",
+        table,
+        charts.spec(lines.beside(panels, 2, 56), "Online accuracy by task"),
+    )
+
+
+def _named(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows whose learner is the name that readers see, tasks counted from 1."""
+    return rows.assign(learner=rows["name"], task=rows["task"] + 1)
+
+
+def _placed(table: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
+    return replicates.placed(table.assign(task_steps=part["task_steps"].iloc[0]), part)
+
+
+def finding(places: Sequence[pd.DataFrame]) -> str:
+    """Return who for sure learns the last tasks of a stream less well than its first ones."""
+    graded = [part for part in places if part["plasticity_loss"].notna().any()]
+    if not graded:
+        return "Squared error by task"
+    streams = [str(part["stream"].iloc[0]) for part in graded]
+    texts, none = [], 0
+    for stream, part in zip(streams, graded, strict=True):
+        length = f" ({_length(part)})" if streams.count(stream) > 1 else ""
+        if fading := _fading(part):
+            texts.append(f"by {fading} in {title_of(stream)}{length}")
+        else:
+            none += 1
+    if not texts:
+        return "No learner loses plasticity for sure"
+    rest = f"; by none in {none} more" if none else ""
+    return f"Plasticity is lost for sure {'; '.join(texts)}{rest}"
+
+
+def _fading(part: pd.DataFrame) -> str:
+    """Return who loses plasticity by the interval of the loss, or nothing."""
+    losses = {
+        name: part.loc[part["name"] == name, "plasticity_loss"].astype(float)
+        for name in replicates.ordered(part)
+    }
+    fading = [
+        name.replace("_", " ")
+        for name, loss in losses.items()
+        if numbers.verdict(numbers.interval(loss)) == "above"
+    ]
+    return f"all {len(losses)}" if len(fading) == len(losses) > 1 else theme.listed(fading)
+
+
+def _health(comparison: Comparison, places: Sequence[pd.DataFrame]) -> Figure | None:
+    """Return dormant units, effective rank and weight norm by task."""
+    tables, charted = [], []
+    for part in places:
+        rows = replicates.table(comparison, "health", part)
+        if len(rows):
+            rows = rows.assign(learner=rows["name"])
+            found, chart = lines.health(rows, replicates.looks(part), _title(part)[:2])
+            tables.append(_placed(found, part))
+            charted.append(chart)
+    if not tables:
+        return None
+    table = pd.concat(tables, ignore_index=True)
+    return Figure(
+        "stream_health",
+        "What the units do as tasks go by",
+        "At the ends of tasks, on images of the task: dormant is a mean activation of at most "
+        "0.025 of the layer's; means over layers",
+        f"{charts.band_text(table)}; {lines.n(table)}. The axes do not start at zero.",
+        "continual/health.csv",
+        table,
+        charts.spec(lines.beside(charted, 1, 30), "Dormancy, rank and norm by task"),
+    )
+
+
+def _table(part: pd.DataFrame) -> Table:
+    """Return the measures of every learner in one stream at one length."""
+    graded = part["taoa"].notna().any()
+    columns = (*GRADED, *SPLIT) if graded else ("loss",)
+    shown = [column for column in columns if part[column].notna().any()]
+    rows = []
+    for name in replicates.ordered(part):
+        mine = part[part["name"] == name]
+        done = numbers.finished(mine)
+        cells = [
+            COLUMNS[column][1](numbers.interval(done[column].astype(float))) for column in shown
+        ]
+        rows.append((name.replace("_", " "), *cells, f"{len(done)} of {len(mine)}"))
+    stream, *length = _title(part)
+    base = STREAMS[str(part["stream"].iloc[0]).partition("-")[0]].label
+    explained = (
+        "Mean is the total average online accuracy, early its first tenth of each task, loss of "
+        "plasticity the first 5 % of the tasks less the last."
+        if graded
+        else "Loss is the mean squared error over the stream."
+    )
+    return Table(
+        f"{stream} ({base}), {', '.join(length)}. {explained} [95 % t-interval over seeds]",
+        ("learner", *(COLUMNS[column][0] for column in shown), "seeds finished"),
+        tuple(rows),
+    )

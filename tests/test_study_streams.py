@@ -1,0 +1,183 @@
+"""Who goes on learning: every learner of every arm under one name, and the tables' own numbers."""
+
+import json
+
+import pandas as pd
+import pytest
+from study_tables import write_study
+
+from plasticity.report import lines, numbers
+from plasticity.report.comparison import replicates, stream_tables
+from plasticity.report.comparison.stream_tables import finding
+from plasticity.report.parts import percent
+from plasticity.tables import read_table
+
+STREAM = {"continual.streams": ["permuted_inputs"]}
+GROW = {**STREAM, "continual.learners": ["grow", "backprop"]}
+PLAIN = {**STREAM, "continual.learners": ["backprop"]}
+
+
+def names_of(tmp_path, arms):
+    return {*replicates.read(write_study(tmp_path, arms))["name"]}
+
+
+def test_a_learner_bears_its_arms_name_where_several_arms_have_it(tmp_path):
+    assert names_of(tmp_path, {"a": GROW, "b": {**PLAIN, "compactness": 0.2}}) == {
+        "grow", "a backprop", "b backprop",
+    }  # fmt: skip
+
+
+def test_the_operator_is_each_arms_own(tmp_path):
+    own = {**STREAM, "continual.learners": ["operator"]}
+    assert names_of(tmp_path, {"a": own}) == {"a operator"}
+
+
+def at(steps, tasks, **more):
+    return {**PLAIN, "continual.sweep": [steps], "continual.tasks": tasks,
+            "continual.steps": steps, "continual.edit_every": steps} | more  # fmt: skip
+
+
+def test_arms_that_differ_in_the_length_of_tasks_alone_have_one_learner(tmp_path):
+    seeds = replicates.read(write_study(tmp_path, {"a": at(100, 50), "b": at(500, 10)}))
+    assert {*seeds["name"]} == {"backprop"}
+    assert {*seeds["updates"]} == {5000}
+
+
+def test_arms_that_differ_in_more_are_two_learners(tmp_path):
+    arms = {"a": at(100, 50), "b": at(500, 10, **{"continual.lr": 0.01})}
+    assert names_of(tmp_path, arms) == {"a backprop", "b backprop"}
+
+
+def test_streams_of_other_images_or_updates_are_not_side_by_side(tmp_path):
+    arms = {"a": at(100, 10), "b": at(100, 20), "c": at(100, 10, **{"continual.images": 400})}
+    seeds = replicates.read(write_study(tmp_path, arms))
+    assert seeds.groupby(replicates.PLACE).ngroups == 3
+    assert {*seeds["name"]} == {"backprop"}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    arms = {
+        "a": {**GROW, "continual.streams": ["permuted_inputs", "slowly_changing_regression"]},
+        "b": {**PLAIN, "compactness": 0.2},
+    }
+    return write_study(tmp_path_factory.mktemp("two"), arms)
+
+
+def test_a_cell_is_the_interval_over_the_seeds_of_the_arm(two):
+    graded = next(t for t in stream_tables.section(two).tables if t.head[1] == "mean")
+    rows = read_table("continual", "seeds", two.arm("b").folder)
+    cells = {row[0]: row for row in graded.rows}
+    assert cells["b backprop"][1] == percent(numbers.interval(rows["taoa"]))
+    assert cells["b backprop"][-1] == "3 of 3"
+    assert graded.head == (
+        "learner", "mean", "first task", "last task", "loss of plasticity", "early",
+        "seeds finished",
+    )  # fmt: skip
+
+
+def test_a_regression_shows_its_error_instead(two):
+    section = stream_tables.section(two)
+    table = next(t for t in section.tables if "regression" in t.caption)
+    assert table.head == ("learner", "loss", "seeds finished")
+    assert [row[0] for row in table.rows] == ["backprop", "grow"]
+    assert "images" not in table.caption
+    drawn = section.figures[0].data
+    assert set(drawn[drawn["stream"] == "slowly_changing_regression"]["mean"]) == {0.5}
+
+
+def test_both_figures_have_every_learner_and_task_of_every_stream(two):
+    accuracy, health = stream_tables.section(two).figures
+    assert len(accuracy.data) == 8 * (3 + 2)
+    assert len(health.data) == 3 * len(accuracy.data)
+    assert set(health.data["measure"]) == set(lines.HEALTH)
+    assert accuracy.data["task"].max() == 8
+
+
+def test_every_panel_has_the_colours_of_its_own_learners(two):
+    """A grid shares scales unless told not to: then a panel has the colours of the first one."""
+    for figure in stream_tables.section(two).figures:
+        assert figure.spec["resolve"]["scale"] == {
+            "color": "independent", "strokeDash": "independent",
+        }  # fmt: skip
+
+
+def test_a_seed_that_diverged_is_in_no_mean_and_is_counted(two, monkeypatch):
+    seeds = replicates.read(two)
+    broken = (seeds["arm"] == "b") & (seeds["seed"] == 0)
+    seeds.loc[broken, "status"] = "diverged"
+    seeds.loc[broken, "taoa"] = 1e9
+    monkeypatch.setattr(replicates, "read", lambda _: seeds)
+    section = stream_tables.section(two)
+    graded = next(t for t in section.tables if t.head[1] == "mean")
+    assert next(row for row in graded.rows if row[0] == "b backprop")[-1] == "2 of 3"
+    assert "1000000" not in str(graded.rows)
+    drawn = section.figures[0].data
+    assert set(drawn[drawn["learner"] == "b backprop"]["n"]) == {2}
+
+
+def test_the_same_learner_of_two_arms_has_one_hue_and_two_dashes(two):
+    seeds = replicates.read(two)
+    looks = replicates.looks(seeds[seeds["stream"] == "permuted_inputs"])
+    first, second = looks["a backprop"], looks["b backprop"]
+    assert first.color == second.color == "@dense"
+    assert first.dash != second.dash
+    assert second.label == "b backprop"
+
+
+def test_a_large_study_stays_small_on_the_page(tmp_path):
+    learners = ["backprop", "grow", "prune_warm", "static", "leaky", "l2", "l2_init", "redo",
+                "grow_rewind", "prune_rewind"]  # fmt: skip
+    streams = ["permuted_inputs", "random_labels", "shuffled_labels"]
+    arm = {"continual.streams": streams, "continual.learners": learners,
+           "continual.sweep": [100, 1000]}  # fmt: skip
+    arms = {"a": arm, "b": {**arm, "continual.images": 400}, "c": {**arm, "continual.images": 300}}
+    study = write_study(tmp_path, arms, seeds=dict.fromkeys(arms, 1))
+    section = stream_tables.section(study)
+    accuracy = section.figures[0]
+    panels = accuracy.data.groupby([*replicates.PLACE, "task_steps"])
+    assert panels.ngroups == stream_tables.MOST_PANELS
+    assert panels["learner"].nunique().max() == lines.MOST_LINES
+    assert set(accuracy.data["task_steps"]) == {100}
+    assert len(section.tables) == 18
+    assert "12 more streams or lengths" in accuracy.reading
+    assert "2 learners of a panel" in accuracy.reading
+    assert sum(len(json.dumps(figure.spec)) for figure in section.figures) < 1_000_000
+
+
+def test_without_streams_there_is_no_section(tmp_path):
+    assert stream_tables.section(write_study(tmp_path, {"a": {"continual.streams": []}})) is None
+    other = write_study(tmp_path / "less", {"a": {}}, stages=["train"])
+    assert stream_tables.section(other) is None
+
+
+def losses(stream="permuted_inputs", tasks=500, **by_learner):
+    return pd.DataFrame(
+        [
+            {"stream": stream, "tasks": tasks, "task_steps": 625, "learner": learner,
+             "own_arm": "", "name": learner, "seed": seed, "plasticity_loss": loss}
+            for learner, values in by_learner.items()
+            for seed, loss in enumerate(values)
+        ]
+    )  # fmt: skip
+
+
+FADES, STAYS = (9.0, 10.0, 11.0), (-1.0, 0.2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        ([losses(backprop=FADES, leaky=STAYS)],
+         "Plasticity is lost for sure by backprop in permuted inputs"),
+        ([losses(backprop=STAYS)], "No learner loses plasticity for sure"),
+        ([losses(backprop=FADES, leaky=FADES), losses("random_labels", leaky=STAYS)],
+         "Plasticity is lost for sure by all 2 in permuted inputs; by none in 1 more"),
+        ([losses(backprop=FADES), losses(tasks=20, leaky=FADES)],
+         "Plasticity is lost for sure by backprop in permuted inputs (500 tasks of 625 steps); "
+         "by leaky in permuted inputs (20 tasks of 625 steps)"),
+        ([losses(backprop=(None, None))], "Squared error by task"),
+    ],
+)  # fmt: skip
+def test_the_title_names_those_whose_interval_excludes_no_loss(places, expected):
+    assert finding(places) == expected
