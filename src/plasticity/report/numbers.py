@@ -66,16 +66,26 @@ def thinned(values: Sequence[float], limit: int = theme.POINTS_PER_LINE) -> list
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Return the values moved apart as little as needed, so that labels do not overlap."""
+    """Return the values moved apart as little as needed, so that labels do not overlap.
+
+    Neighbours that are too near become a block around their mean; blocks that then overlap are
+    joined (the pool-adjacent-violators algorithm), so a value far from all others stays in place.
+    """
     order = sorted(range(len(values)), key=lambda i: values[i])
-    placed: list[float] = []
-    for i in order:
-        placed.append(max(values[i], placed[-1] + gap) if placed else values[i])
-    shift = (sum(placed) - sum(values)) / len(values) if values else 0.0
+    blocks: list[list[float]] = []
+    for rank, i in enumerate(order):
+        blocks.append([values[i] - rank * gap])
+        while len(blocks) > 1 and _mean(blocks[-2]) >= _mean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    free = [_mean(block) for block in blocks for _ in block]
     result = [0.0] * len(values)
-    for i, value in zip(order, placed, strict=True):
-        result[i] = value - shift
+    for rank, i in enumerate(order):
+        result[i] = free[rank] + rank * gap
     return result
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def paired(

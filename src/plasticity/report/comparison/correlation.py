@@ -1,6 +1,6 @@
-"""Claims about a correlation across conditions: the conditions, with all their seeds."""
+"""Claims about a rank correlation across conditions: the points behind the number."""
 
-from collections.abc import Sequence
+import math
 from typing import Any
 
 import altair as alt
@@ -9,84 +9,168 @@ import pandas as pd
 from plasticity.claims import MEASURES
 from plasticity.report import charts, theme
 from plasticity.report.charts import Figure
+from plasticity.report.comparison import marks
 from plasticity.report.comparison.gather import Comparison
 from plasticity.report.comparison.scorecard import correlation_text
 from plasticity.report.comparison.verdicts import Correlation, Decision
 from plasticity.report.parts import Section
 
-WIDTH, HEIGHT = 520, 340
+WIDTH, HEIGHT = 600, 360
+LETTER, LINE = 6.5, 14.0
+"""Pixels of a name: across, for each letter, and from one name to the next below it."""
+MOST_SEEDS = 1500
+"""Small dots of one figure."""
 
 
 def section(comparison: Comparison) -> Section | None:
-    """Return a picture of each correlation, or nothing where none was claimed or can be drawn."""
-    drawn = [
-        figure(decision, decision.correlation)
-        for decision in comparison.decisions
-        if decision.correlation is not None and len(decision.correlation.conditions) > 1
-    ]
-    if not drawn:
+    """Return a scatter for every correlation that has points, or nothing."""
+    ops = {arm.name: arm.params.op for arm in comparison.arms}
+    figures = tuple(
+        _figure(place, decision, found, ops)
+        for place, decision in enumerate(comparison.decisions, start=1)
+        if (found := decision.correlation) is not None and found.points
+    )
+    if not figures:
         return None
     return Section(
         "correlations",
-        "Across conditions",
-        "Do conditions with the one have more of the other?",
+        "Correlations",
+        "Do the measures go together across conditions?",
         "",
         (
-            "Conditions, not seeds, are the sample of a correlation between conditions: with few "
-            "of them even a high one is uncertain, and the interval says so.",
+            "Each large mark is a condition, each small dot one of its seeds. The correlation is "
+            "of ranks, across conditions; a condition counts once, however many seeds it has.",
         ),
-        tuple(drawn),
+        figures,
     )
 
 
-def figure(decision: Decision, found: Correlation) -> Figure:
-    """Return one correlation: large dots are conditions, small ones their seeds."""
-    seeds = pd.DataFrame(found.points, columns=["condition", "seed", "x", "y"])
-    labels = [MEASURES[name].label for name in found.measures]
-    units = [MEASURES[name].unit for name in found.measures]
-    means = seeds.groupby("condition", sort=False)[["x", "y"]].mean().reset_index()
-    x, y = (
-        _axis(channel, pd.concat([seeds[name], means[name]]), unit, label)
-        for channel, name, unit, label in zip(
-            (alt.X, alt.Y), ("x", "y"), units, labels, strict=True
-        )
+def title(decision: Decision) -> str:
+    """Return the correlation with its interval, and a direction only where it is clear."""
+    found = decision.correlation
+    assert found is not None
+    first, second = (MEASURES[name].label for name in found.measures)
+    if found.rho is None:
+        return f"No rank correlation of {first} with {second} can be told"
+    if found.low is None or found.high is None:
+        return f"{first} and {second}: {correlation_text(found)}, without an interval"
+    if found.low > 0:
+        how = f"{second} rises with {first}"
+    elif found.high < 0:
+        how = f"{second} falls with {first}"
+    else:
+        how = f"No order of {second} by {first} is supported"
+    return f"{how} ({decision.claim.name}): {correlation_text(found)}"
+
+
+def frame(found: Correlation) -> pd.DataFrame:
+    """Return every seed of every condition; ratios as factors."""
+    table = pd.DataFrame(found.points, columns=["condition", "seed", "x", "y"])
+    for column, measure in zip(("x", "y"), found.measures, strict=True):
+        if MEASURES[measure].unit == "ratio":
+            table[column] = [math.exp(value) for value in table[column]]
+    return table
+
+
+def means(found: Correlation) -> pd.DataFrame:
+    """Return the mean of every condition; of ratios the geometric one."""
+    table = pd.DataFrame(found.points, columns=["condition", "seed", "x", "y"])
+    mean = table.groupby("condition", sort=False)[["x", "y"]].mean().reset_index()
+    for column, measure in zip(("x", "y"), found.measures, strict=True):
+        if MEASURES[measure].unit == "ratio":
+            mean[column] = [math.exp(value) for value in mean[column]]
+    return mean.assign(n=[int((table["condition"] == one).sum()) for one in mean["condition"]])
+
+
+def _figure(place: int, decision: Decision, found: Correlation, ops: dict[str, str]) -> Figure:
+    seeds, mean = frame(found), means(found)
+    mean = mean.assign(op=mean["condition"].map(ops))
+    dots = seeds.assign(op=seeds["condition"].map(ops)).head(MOST_SEEDS)
+    across, up = (
+        _axis(measure, seeds[name]) for name, measure in zip("xy", found.measures, strict=True)
     )
-    small = alt.Chart(charts.data(seeds)).mark_point(
-        filled=True, size=24, opacity=0.35, color="@muted"
-    )
-    large = alt.Chart(charts.data(means)).encode(x=x, y=y)
-    tooltip = ["condition:N", alt.Tooltip("x:Q", format=".3~f"), alt.Tooltip("y:Q", format=".3~f")]
+    x, y = alt.X("x:Q", **across), alt.Y("y:Q", **up)
+    tips = [
+        "condition:N",
+        alt.Tooltip("x:Q", format=".3~f"),
+        alt.Tooltip("y:Q", format=".3~f"),
+        "n:Q",
+    ]
+    base = alt.Chart(charts.data(mean)).encode(x=x, y=y)
+    placed = charts.data(_placed(mean, across["scale"], up["scale"]))
+    named = alt.Chart(placed).encode(x=x, y=alt.Y("place:Q", **up))
+    small = alt.Chart(charts.data(marks.tinted(dots))).encode(x=x, y=y)
+    style: dict[str, Any] = {"align": "left", "dx": 9, "dy": -7, "fontSize": 12}
     chart = alt.layer(
-        small.encode(x=x, y=y, tooltip=[*tooltip, "seed:Q"]),
-        large.mark_point(filled=True, size=90, opacity=1, color="@grow").encode(tooltip=tooltip),
-        large.mark_text(align="left", dx=9, dy=-8, fontSize=12).encode(text="condition:N"),
+        small.mark_point(size=18, filled=True, opacity=0.35).encode(
+            color=marks.TINTED, tooltip=["condition:N", "seed:Q"]
+        ),
+        base.mark_point(size=90, filled=True, opacity=1, stroke="@paper", strokeWidth=1).encode(
+            color=marks.coloured(mean["op"]), tooltip=tips
+        ),
+        named.mark_text(**style, stroke="@paper", strokeWidth=4, strokeJoin="round").encode(
+            text="condition:N"
+        ),
+        named.mark_text(**style, color="@ink").encode(text="condition:N"),
     ).properties(width=WIDTH, height=HEIGHT)
-    logs = [f"{label}: natural logarithm" for label, unit in zip(labels, units, strict=True)
-            if unit == "ratio"]  # fmt: skip
+    first, second = (MEASURES[name].label for name in found.measures)
     within = (
         ""
         if found.within is None
-        else f" Within a condition, over its seeds, rho is {theme.number(found.within, 2)} in the "
-        "mean."
+        else f" Within conditions, over seeds, it is {theme.number(found.within, 2)} on average."
     )
+    left = " Not every seed is drawn." if len(seeds) > MOST_SEEDS else ""
     return Figure(
-        f"correlation_{decision.claim.name.lower()}",
-        f"{decision.claim.name}: {correlation_text(found)} across {len(found.conditions)} "
-        f"conditions, {decision.verdict}",
-        f"{labels[1]} against {labels[0]}{_listed(logs)}",
-        "Large dots are means of conditions, small ones seeds. The interval draws conditions "
-        f"(percentile bootstrap).{within}",
-        "values of contrasts",
+        f"correlation_{place}",
+        title(decision),
+        f"{second} against {first}, every condition",
+        f"Large marks are means over seeds, of ratios geometric ones.{within} "
+        f""
+        f"{len(mean)} conditions, {marks.n_of(mean['n'])} each.{left}",
+        "values.csv, train/cohorts.csv",
         seeds,
-        charts.spec(chart, f"{labels[1]} against {labels[0]}, by condition"),
+        charts.spec(chart, f"{second} against {first} across conditions"),
     )
 
 
-def _listed(logs: Sequence[str]) -> str:
-    return f" ({theme.listed(list(logs))})" if logs else ""
+def _axis(measure: str, values: pd.Series) -> dict[str, Any]:
+    """Return scale and title of an axis: a logarithmic one for ratios."""
+    known = MEASURES[measure]
+    if known.unit == "ratio":
+        domain = charts.ratio_domain(pd.DataFrame({"mean": values, "low": values, "high": values}))
+        axis = charts.ratio_axis(domain, known.label)
+        return {"scale": charts.ratio_scale(domain), "axis": axis}
+    unit = " (%)" if known.unit == "points" else ""
+    return {"scale": charts.linear(values), "title": f"{known.label}{unit}"}
 
 
-def _axis(channel: Any, values: pd.Series, unit: str, label: str) -> Any:
-    name = "x" if channel is alt.X else "y"
-    title = f"{label} (log)" if unit == "ratio" else f"{label} (%)"
-    return channel(f"{name}:Q", scale=charts.linear(values), title=title)
+def _placed(mean: pd.DataFrame, x: alt.Scale, y: alt.Scale) -> pd.DataFrame:
+    """Return the conditions with ``place``: lower than their marks where names would overlap."""
+    across, down = _pixels(mean["x"], x, WIDTH), _pixels(mean["y"], y, HEIGHT)
+    taken: list[tuple[float, float, float]] = []
+    places = dict.fromkeys(mean.index, 0.0)
+    for row in sorted(mean.index, key=lambda one: -down[one]):
+        left, place = across[row], down[row]
+        right = left + LETTER * len(str(mean["condition"][row]))
+        while near := [
+            low for a, b, low in taken if a < right and left < b and abs(low - place) < LINE - 1e-6
+        ]:
+            place = min(near) - LINE
+        taken.append((left, right, place))
+        places[row] = place
+    low, high = (_free(float(end), y) for end in marks.domain(y))
+    ends = [low + places[row] / HEIGHT * (high - low) for row in mean.index]
+    return mean.assign(place=[math.exp(end) if y.type == "log" else end for end in ends])
+
+
+def _free(value: float, scale: alt.Scale) -> float:
+    return math.log(value) if scale.type == "log" else value
+
+
+def _pixels(values: pd.Series, scale: alt.Scale, size: int) -> dict[Any, float]:
+    """Return where values lie on an axis, in pixels from its start."""
+    low, high = (_free(end, scale) for end in marks.domain(scale))
+    return {
+        row: size * (_free(float(value), scale) - low) / (high - low)
+        for row, value in values.items()
+    }

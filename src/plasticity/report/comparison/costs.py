@@ -1,191 +1,242 @@
-"""Accuracy against what it costs: epochs, training FLOPs, or steps of active units."""
+"""Accuracy against cost: an epoch of a small network is cheaper than one of a large one."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
-from plasticity.report import charts, numbers, theme
+from plasticity.report import charts, numbers, parts, theme
 from plasticity.report.charts import Figure
-from plasticity.report.comparison import pairs
-from plasticity.report.comparison.gather import Arm, Comparison
+from plasticity.report.comparison import curves, marks, pairs
+from plasticity.report.comparison.curves import Curve, Group
+from plasticity.report.comparison.gather import Comparison
+from plasticity.report.comparison.marks import Zoom
 from plasticity.report.comparison.pairs import Pair
-from plasticity.report.parts import Section, Table, points
-from plasticity.stats import Interval, t_interval
-from plasticity.tables import read_table
+from plasticity.report.parts import Section, Table
+from plasticity.stats import Interval
 
-COSTS = {
-    "epoch": "epochs",
-    "flops": "training FLOPs",
-    "active_unit_steps": "active-unit steps",
-}
-WIDTH, HEIGHT = 560, 320
-MOST_ARMS, POINTS = 16, 60
-
-
-@dataclass(frozen=True)
-class AtEqualCost:
-    """Grow less prune where both have spent the same."""
-
-    pair: Pair
-    gaps: dict[str, Interval]
-    """By what is held equal; the most that every seed of both has spent."""
+WIDE, NARROW, HEIGHT = 640, 330, 320
+POINTS = 60
+"""Epochs of a line that are drawn."""
+TOP = 10
+"""Points below the best mean that the zoomed panel shows."""
+AXES = {"epochs": "epoch", "training FLOPs": "flops", "active-unit steps": "steps"}
 
 
 def section(comparison: Comparison) -> Section | None:
-    """Return accuracy against cost, or nothing where nothing was trained."""
-    if "train" not in comparison.study.stages or not comparison.done:
+    """Return accuracy by cost, or nothing where no condition has a history."""
+    found = curves.groups(comparison)
+    if not found:
         return None
-    arms = comparison.done[:MOST_ARMS]
-    rows = pd.concat([_curve(arm) for arm in arms], ignore_index=True)
-    equal = at_equal_cost(comparison)
-    tables = (_relative(comparison), *((_equal(equal),) if equal else ()))
+    differences = at_equal_flops(comparison, found)
+    tables = [_table(group) for group in found]
+    if differences:
+        tables.append(_pairs_table(comparison, differences))
     return Section(
         "costs",
-        "Accuracy against cost",
-        "Who is ahead when both have spent the same?",
+        "Cost",
+        "What does the accuracy cost?",
         "",
         (
-            "A pruned network has more units early, so an epoch of it costs more. Choose below "
-            "what is held equal.",
+            "A network that grows spends its first epochs small, one that is pruned large. Per "
+            "epoch they are given the same time; per FLOP, the same work. An active-unit step is "
+            "one unit that takes part in one optimizer step.",
+            "Where a condition had more to spend, its accuracy at equal FLOPs is read off in the "
+            "midst of training, before its learning rate has come down.",
         ),
-        (_figure(rows, finding(equal), len(comparison.done)),),
-        tables,
+        (_figure(found, title(differences)),),
+        tuple(tables),
     )
 
 
-def at_equal_cost(comparison: Comparison) -> list[AtEqualCost]:
-    """Return grow less prune at the largest cost that every seed of both arms has reached."""
-    return [
-        AtEqualCost(pair, {cost: gap for cost in COSTS if (gap := _gap(pair, cost)) is not None})
-        for pair in pairs.grow_and_prune(comparison)
-    ]
+def at_equal_flops(
+    comparison: Comparison, found: Sequence[Group]
+) -> list[tuple[Pair, float, Interval]]:
+    """Return grow less prune where both have spent what every condition of their group spends.
+
+    Returns
+    -------
+    list
+        Pair, FLOPs, difference in points of accuracy, for pairs that have it.
+    """
+    place = {curve.arm.name: (curve, group.flops) for group in found for curve in group.curves}
+    result = []
+    for pair in pairs.grow_and_prune(comparison):
+        if pair.grow.name not in place or pair.prune.name not in place:
+            continue
+        (grow, flops), (prune, _) = place[pair.grow.name], place[pair.prune.name]
+        if interval := pairs.interval(pairs.less(grow.at(flops), prune.at(flops))):
+            result.append((pair, flops, interval))
+    return result
 
 
-def _gap(pair: Pair, cost: str) -> Interval | None:
-    first, second = (_histories(arm) for arm in (pair.first, pair.second))
-    shared = sorted({*first} & {*second})
-    if not shared:
-        return None
-    most = min(float(part[seed][cost].iloc[-1]) for part in (first, second) for seed in shared)
-    gaps = [_at(first[seed], cost, most) - _at(second[seed], cost, most) for seed in shared]
-    return t_interval(gaps)
-
-
-def _at(history: pd.DataFrame, cost: str, where: float) -> float:
-    """Return a seed's accuracy at a cost, between two epochs by linear interpolation."""
-    return float(np.interp(where, history[cost].astype(float), history["acc"].astype(float)))
-
-
-def _histories(arm: Arm) -> dict[int, pd.DataFrame]:
-    """Return seed -> its history, for seeds that finished."""
-    whole = numbers.finished(read_table("train", "seeds", arm.folder))["seed"]
-    history = read_table("train", "history", arm.folder)
-    history = history[history["seed"].isin(whole) & history["acc"].notna()]
-    return {int(str(seed)): part for seed, part in history.groupby("seed", sort=True)}
-
-
-def _curve(arm: Arm) -> pd.DataFrame:
-    """Return an arm's mean accuracy by epoch, with its mean cost up to there."""
-    parts = _histories(arm)
-    columns = ["epoch", "acc", "flops", "active_unit_steps"]
-    if not parts:
-        return pd.DataFrame(columns=["arm", "op", *columns])
-    every = pd.concat(parts.values())[columns].astype(float)
-    mean = every.groupby("epoch", sort=True).mean().reset_index()
-    kept = numbers.thinned(mean["epoch"].tolist(), POINTS)
-    return mean[mean["epoch"].isin(kept)].assign(arm=arm.name, op=arm.params.op)
-
-
-def finding(equal: list[AtEqualCost]) -> str:
-    """Return how many pairs favour whom for sure at equal FLOPs."""
-    sides = [numbers.verdict(one.gaps.get("flops")) for one in equal]
-    if not sides:
-        return "Accuracy on the way, against what it has cost"
-    grow, prune = sides.count("above"), sides.count("below")
+def title(differences: Sequence[tuple[Pair, float, Interval]]) -> str:
+    """Return who is ahead at equal FLOPs, as far as intervals say."""
+    if not differences:
+        return "Accuracy along training by epochs, FLOPs and active-unit steps"
+    grow, prune, open_ = pairs.ahead([interval for *_, interval in differences])
     return (
-        f"At equal training FLOPs grow is ahead in {grow} and prune in {prune} of {len(sides)} "
-        "pairs for sure"
+        f"At equal training FLOPs grow is ahead in {grow} of "
+        f"{pairs.counted(len(differences), 'pair')}, prune in {prune} ({open_} undecided)"
     )
 
 
-def _figure(rows: pd.DataFrame, title: str, arms: int) -> Figure:
-    long = rows.melt(
-        id_vars=["arm", "op", "acc", "epoch"], value_vars=["flops", "active_unit_steps"],
-        var_name="cost", value_name="spent",
-    )  # fmt: skip
-    epochs = rows.assign(cost="epoch", spent=rows["epoch"])[long.columns]
-    long = pd.concat([epochs, long]).assign(cost=lambda frame: frame["cost"].map(COSTS))
-    chosen = alt.param(
-        name="held_equal",
-        value=COSTS["flops"],
-        bind=alt.binding_radio(options=[*COSTS.values()], name="cost: "),
+def _table(group: Group) -> Table:
+    """Return what each condition of a group cost, and its accuracy at equal FLOPs."""
+    rows = []
+    for curve in group.curves:
+        at = pairs.interval(curve.at(group.flops))
+        last = curve.rows["epoch"].max()
+        end = numbers.interval(curve.rows.loc[curve.rows["epoch"] == last, "acc"])
+        shares = () if group.dense is None else _shares(curve, group.dense)
+        flops = theme.count(curve.last("flops"))
+        rows.append((curve.arm.name, flops, *shares, parts.percent(at), parts.percent(end)))
+    params = group.curves[0].arm.params
+    shares_of = () if group.dense is None else ("share of FLOPs", "share of unit steps")
+    reference = "" if group.dense is None else f" Shares are of {group.dense.arm.name}."
+    return Table(
+        f"{params.dataset}: training FLOPs and active-unit steps, and test accuracy [95 % "
+        f"t-interval] after {theme.count(group.flops)} FLOPs, the most that all of these reach."
+        f"{reference}",
+        ("", "FLOPs", *shares_of, "at equal FLOPs", "at the end"),
+        tuple(rows),
     )
-    ops = [op for op in theme.SHAPES if op in set(rows["op"])]
-    order = [*dict.fromkeys(rows["arm"])]
-    dashes = [list(_DASHES[place % len(_DASHES)]) for place, _ in enumerate(order)]
-    chart = (
-        alt.Chart(charts.data(long))
-        .transform_filter("datum.cost == held_equal")
-        .mark_line(strokeWidth=theme.LINE)
-        .encode(
-            x=alt.X("spent:Q", title="spent so far", axis=alt.Axis(format="~s")),
-            y=alt.Y("acc:Q", scale=charts.linear(rows["acc"]), title="test accuracy (%)"),
-            color=alt.Color(
-                "op:N",
-                scale=alt.Scale(domain=ops, range=[f"@{op}" for op in ops]),
-                legend=alt.Legend(title=None),
-            ),
-            strokeDash=alt.StrokeDash(
-                "arm:N",
-                sort=None,
-                scale=alt.Scale(domain=order, range=dashes),
-                legend=alt.Legend(title=None, symbolSize=300, labelLimit=220),
-            ),
-            tooltip=["arm:N", alt.Tooltip("acc:Q", format=".2f"), "epoch:Q",
-                     alt.Tooltip("spent:Q", format=".3s")],
+
+
+def _shares(curve: Curve, dense: Curve) -> list[str]:
+    return [f"{100 * curve.last(cost) / dense.last(cost):.1f} %" for cost in curves.COSTS]
+
+
+def _pairs_table(
+    comparison: Comparison, differences: Sequence[tuple[Pair, float, Interval]]
+) -> Table:
+    rows = []
+    for pair, flops, interval in differences:
+        end = pairs.differences(comparison, pair.grow, pair.prune, "cycle.acc")
+        rows.append(
+            (
+                pair.text,
+                theme.count(flops),
+                parts.points(interval),
+                parts.points(pairs.interval(end)),
+                str(interval.n),
+            )
         )
-        .add_params(chosen)
-        .properties(width=WIDTH, height=HEIGHT)
-    )  # fmt: skip
-    rest = f" The first {len(order)} of {arms} arms are drawn." if len(order) < arms else ""
+    return Table(
+        "Grow less prune, paired by seed [95 % t-interval].",
+        ("", "FLOPs", "at equal FLOPs", "at the end (Cycle ACC)", "n"),
+        tuple(rows),
+    )
+
+
+def frame(found: Sequence[Curve]) -> pd.DataFrame:
+    """Return the mean of every condition at the epochs that are drawn."""
+    rows = []
+    for curve in found:
+        kept = numbers.thinned(curve.rows["epoch"].tolist(), POINTS)
+        drawn = curve.rows[curve.rows["epoch"].isin(kept)]
+        mean = drawn.groupby("epoch")[["acc", *curves.COSTS]].mean().reset_index()
+        rows.append(
+            mean.assign(
+                condition=curve.arm.name,
+                op=curve.arm.params.op,
+                dataset=curve.arm.params.dataset,
+                n=curve.rows["seed"].nunique(),
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _figure(found: Sequence[Group], finding: str) -> Figure:
+    every = {curve.arm.name: curve for group in found for curve in group.curves}
+    panels, left = marks.drawn([curve.arm for curve in every.values()])
+    table = frame([every[arm.name] for some in panels.values() for arm in some])
+    width = WIDE if len(panels) == 1 else NARROW
+    cost = alt.param(
+        name="cost",
+        value="epochs",
+        bind=alt.binding_select(options=list(AXES), name="against "),
+    )
+    parts_of = [table[table["dataset"] == name] for name in panels]
+    axes = [marks.zoom(TOP, float(part["acc"].max()), part["acc"]) for part in parts_of]
+    drawn = [
+        _panel(name, part, axis, width)
+        for name, part, axis in zip(panels, parts_of, axes, strict=True)
+    ]
+    chart = alt.concat(*drawn, columns=2, spacing={"row": 40, "column": 90})
     return Figure(
         "costs",
-        title,
-        "Test accuracy (%) while structure changes, against what has been spent; mean over seeds",
-        f"A line is an arm. Intervals at equal cost, with their n, are in the table below.{rest}",
+        finding,
+        "Mean test accuracy (%) along training, against epochs, training FLOPs or active-unit "
+        "steps, as chosen below",
+        f"Lines are means over seeds, without their bands; {marks.n_of(table['n'])}. Diverged "
+        f"seeds count as chance. The tables below have the intervals.{left}",
         "train/history.csv",
-        long,
-        charts.spec(chart, "Accuracy of each arm against epochs, FLOPs or active-unit steps"),
+        table,
+        charts.spec(
+            chart.add_params(cost, axes[0].param), "Test accuracy along training against cost"
+        ),
     )
 
 
-_DASHES = ((1, 0), (6, 3), (2, 2), (9, 2, 2, 2), (4, 1), (1, 3))
-
-
-def _relative(comparison: Comparison) -> Table:
-    """Return what each arm spent in all, beside the arm that spent most."""
-    spent = {
-        arm.name: read_table("train", "seeds", arm.folder)[["flops", "active_unit_steps"]].mean()
-        for arm in comparison.done
-    }
-    most = pd.DataFrame(spent).max(axis=1)
-    rows = tuple(
-        (name, f"{values['flops']:.3g}", *(f"{values[key] / most[key]:.2f}" for key in most.index))
-        for name, values in spent.items()
+def _panel(name: str, table: pd.DataFrame, axis: Zoom, width: int) -> Any:
+    chosen = " : ".join(
+        f"cost == '{label}' ? datum.{column}" for label, column in list(AXES.items())[1:]
     )
-    head = ("", "training FLOPs", "of the most", "active-unit steps, of the most")
-    return Table("What each arm spent on training: mean over seeds.", head, rows)
+    ends = {label: float(table[column].max()) for label, column in AXES.items()}
+    most = f"{json.dumps(ends)}[cost]"
+    x = alt.X(
+        "spent:Q",
+        title=None,
+        scale=alt.Scale(domain=[0, alt.ExprRef(most)], nice=False),
+        axis=alt.Axis(labelExpr="datum.value ? format(datum.value, '~s') : '0'"),
+    )
+    base = (
+        alt.Chart(charts.data(table))
+        .transform_calculate(spent=f"{chosen} : datum.epoch")
+        .encode(x=x, detail="condition:N", color=marks.coloured(table["op"]))
+    )
+    y = alt.Y("acc:Q", scale=axis.scale, title="test accuracy (%)")
+    tips = [
+        "condition:N",
+        "epoch:Q",
+        alt.Tooltip("acc:Q", format=".2f"),
+        alt.Tooltip("flops:Q", format=".3~s"),
+        alt.Tooltip("steps:Q", format=".3~s"),
+    ]
+    layers = [
+        base.mark_line(strokeWidth=theme.LINE, clip=True).encode(
+            y=y, strokeDash=marks.dashed(table["op"])
+        ),
+        base.mark_point(size=50, opacity=0, filled=True, clip=True).encode(y=y, tooltip=tips),
+        *_labels(table, chosen, x, axis),
+    ]
+    title = alt.TitleParams(text=alt.ExprRef(f"'{name}, by ' + cost"), fontWeight="bold", offset=12)
+    return alt.layer(*layers).properties(width=width, height=HEIGHT, title=title)
 
 
-def _equal(equal: list[AtEqualCost]) -> Table:
-    rows = tuple(
-        (
-            f"{one.pair.first.name} less {one.pair.second.name}",
-            *(points(one.gaps.get(cost)) for cost in COSTS),
+def _labels(table: pd.DataFrame, chosen: str, x: alt.X, axis: Zoom) -> list[Any]:
+    """Return the names at the ends of lines, for the zoomed axis and for the whole one."""
+    last = table.loc[table.groupby("condition")["epoch"].idxmax()]
+    layers = []
+    for when, ends in axis.places:
+        named = last[last["acc"].between(*ends)]
+        base = (
+            alt.Chart(charts.data(marks.apart(named, "acc", ends, HEIGHT)))
+            .transform_filter(when)
+            .transform_calculate(spent=f"{chosen} : datum.epoch")
+            .encode(x=x)
         )
-        for one in equal
-    )
-    head = ("at equal", *COSTS.values())
-    return Table("Grow less prune at the largest cost that both have reached.", head, rows)
+        text = base.encode(y=alt.Y("place:Q", scale=axis.scale), text="condition:N")
+        style: dict[str, Any] = {"align": "left", "dx": 8, "fontSize": 12}
+        layers += [
+            base.mark_point(size=34, filled=True, opacity=1).encode(
+                y=alt.Y("acc:Q", scale=axis.scale), color=marks.coloured(table["op"])
+            ),
+            # Against FLOPs a line may end among others.
+            text.mark_text(**style, stroke="@paper", strokeWidth=4, strokeJoin="round"),
+            text.mark_text(**style).encode(color=marks.TINTED),
+        ]
+    return layers

@@ -1,65 +1,75 @@
-"""Whatever did not finish: seeds that diverged, conditions that failed."""
+"""What went wrong: conditions that failed, and seeds that diverged."""
 
 import pandas as pd
 
+from plasticity.errors import DataError
+from plasticity.report.comparison import pairs, values
 from plasticity.report.comparison.gather import Arm, Comparison
-from plasticity.report.parts import Section, Table
-from plasticity.tables import read_table
+from plasticity.report.parts import MISSING, Section, Table
 
-LINES = 3
+STAGES = ("train", "retrain", "continual")
+LINES = 5
+"""Last lines of a log that are shown."""
 
 
 def section(comparison: Comparison) -> Section | None:
-    """Return what did not finish, or nothing where all did."""
+    """Return what failed and what diverged, or nothing where all went well."""
     failed = [arm for arm in comparison.arms if arm.status == "failed"]
-    lost = pd.concat(
-        [_diverged(comparison, arm) for arm in comparison.done] or [pd.DataFrame()],
-        ignore_index=True,
-    )
-    if not failed and lost.empty:
+    broken = [row for arm in comparison.done for row in diverged(arm)]
+    if not failed and not broken:
         return None
-    tables = []
+    told = []
     if failed:
-        rows = tuple(
-            (arm.name, str(arm.record["error"]), " | ".join(arm.record.get("log", [])[-LINES:]))
-            for arm in failed
+        told.append(f"{pairs.counted(len(failed), 'condition')} failed")
+    if broken:
+        told.append(f"{pairs.counted(len(broken), 'run')} of a seed diverged")
+    tables = [_log(arm) for arm in failed]
+    if broken:
+        tables.append(
+            Table(
+                "Seeds that diverged. In accuracies they count as chance; ratios leave them out.",
+                ("", "what was trained", "seed", "optimizer step"),
+                tuple(broken),
+            )
         )
-        tables.append(Table("Conditions that failed.", ("", "error", "end of the log"), rows))
-    if len(lost):
-        cells = tuple(tuple(str(cell) for cell in row) for row in lost.to_numpy().tolist())
-        tables.append(Table("Seeds that diverged.", ("", "where", "seed", "at step"), cells))
     return Section(
         "failures",
-        "What failed",
-        "What did not finish?",
-        f"{_counted(len(failed), 'condition')} failed and {_counted(len(lost), 'seed')} diverged",
-        ("A diverged seed counts as chance in accuracies, and has no other value.",),
+        "Failures",
+        "What went wrong?",
+        "; ".join(told),
+        (),
         (),
         tuple(tables),
     )
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def _log(arm: Arm) -> Table:
+    """Return the error of a condition over the last lines of its log."""
+    lines = [str(line) for line in arm.record.get("log", [])][-LINES:]
+    return Table(
+        f"{arm.name} failed: {arm.record['error']}. The last lines of its log:",
+        ("", "line"),
+        tuple((str(place), line) for place, line in enumerate(lines, start=1 - len(lines))),
+    )
 
 
-def _diverged(comparison: Comparison, arm: Arm) -> pd.DataFrame:
-    """Return the diverged seeds of an arm: columns arm, where, seed, step."""
-    parts = []
-    for stage, name in (("train", "op"), ("retrain", "variant"), ("continual", "learner")):
-        if stage not in comparison.study.stages:
-            continue
-        rows = read_table(stage, "seeds", arm.folder)
-        rows = rows[rows["status"] != "ok"]
-        where = rows[name] if name in rows else pd.Series(arm.params.op, index=rows.index)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "arm": arm.name,
-                    "where": stage + ", " + where.astype(str),
-                    "seed": rows["seed"],
-                    "step": rows["diverged_step"],
-                }
+def diverged(arm: Arm) -> list[tuple[str, str, str, str]]:
+    """Return condition, what was trained, seed and step of every run that diverged."""
+    rows = []
+    for stage in STAGES:
+        try:
+            seeds = values.table(stage, "seeds", arm.folder)
+        except DataError:
+            continue  # a study need not run every stage, and a damaged table is told elsewhere
+        for _, row in seeds[seeds["status"] != "ok"].iterrows():
+            named = [str(row[key]) for key in ("variant", "stream", "learner") if key in row]
+            step = row["diverged_step"]
+            rows.append(
+                (
+                    arm.name,
+                    " ".join([stage, *named]),
+                    str(int(row["seed"])),
+                    MISSING if pd.isna(step) else f"{int(step):,}",
+                )
             )
-        )
-    return pd.concat(parts) if parts else pd.DataFrame()
+    return rows

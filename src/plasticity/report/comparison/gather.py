@@ -92,6 +92,16 @@ class Comparison:
 
     def values(self, one: Reference) -> Values | str:
         """Return one measure of one condition, or why there is none."""
+        if one not in self._known:
+            self._known[one] = self._read(one)
+        return self._known[one]
+
+    @cached_property
+    def _known(self) -> dict[Reference, Values | str]:
+        """Hold what was asked for: every section asks for much the same."""
+        return {}
+
+    def _read(self, one: Reference) -> Values | str:
         arm = self.arm(one.condition)
         if arm.why_not:
             return arm.why_not

@@ -1,147 +1,261 @@
-"""Should I grow or prune? One cell for each setting: grow less prune, as far as it is known."""
+"""Should I grow or prune? Their difference for each data set and weight budget, by each measure."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from plasticity.catalogue import DATASETS
-from plasticity.report import charts, theme
+from plasticity.claims import MEASURES
+from plasticity.report import charts, numbers, theme
 from plasticity.report.charts import Figure
-from plasticity.report.comparison import pairs
-from plasticity.report.comparison.gather import Comparison
+from plasticity.report.comparison import marks, pairs
+from plasticity.report.comparison.gather import Arm, Comparison
 from plasticity.report.comparison.pairs import Pair
 from plasticity.report.parts import Section
-from plasticity.sections import Params
+from plasticity.stats import Interval
 
-MEASURES: Mapping[str, str] = {
-    "cycle.acc": "Cycle ACC, at the end of editing",
-    "cycle.taa": "Cycle TAA, on the way",
-    "ticket.acc": "Ticket ACC, retrained",
-}
-CELL = 46
+ORDER = ("cycle.acc", "cycle.taa", "ticket.acc")
+MOST_ROWS = 30
+CELL, ROW = 96, 46
+SEPARATOR = "; "
+"""Between what a row says; each part has its own line."""
+ROOM = 900
+"""Pixels across which panels stand side by side."""
+FULL = 5.0
+"""Points of difference at which a cell has its full colour, or the largest there is."""
+FAVOURS = {"above": "grow", "below": "prune"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The difference of one pair by one measure."""
+
+    pair: Pair
+    row: str
+    measure: str
+    interval: Interval
+
+    @property
+    def favours(self) -> str:
+        """Return which of the two the interval supports, or that none is."""
+        return FAVOURS.get(numbers.verdict(self.interval), "undecided")
 
 
 def section(comparison: Comparison) -> Section | None:
-    """Return the cells of all pairs of grow and prune, or nothing where there is no pair."""
-    rows = cells(comparison)
-    if rows.empty:
+    """Return the matrix, or nothing where no two conditions can be compared."""
+    every = pairs.grow_and_prune(comparison)
+    found = cells(comparison, every)
+    if not found:
         return None
     return Section(
         "matrix",
-        "Grow or prune?",
+        "Grow or prune",
         "Should I grow or prune?",
         "",
         (
-            "Each cell compares two arms that differ in the operator alone. A rewind (starting "
-            "over from the initial weights at every event) is part of the paper's prune; the rows "
-            "say which arm has it. Grey cells are undecided: their interval holds 0.",
+            "Each cell compares two conditions that differ in growing or pruning, and in nothing "
+            "else but what continues at an event where the row says so. Cycle ACC is the accuracy "
+            "of the network that was edited, Cycle TAA its mean over the way there, Ticket ACC "
+            "that of the final network trained again from scratch.",
         ),
-        (_figure(rows),),
+        (_figure(found),),
     )
 
 
-def cells(comparison: Comparison) -> pd.DataFrame:
-    """Return grow less prune: columns row, compactness, measure, mean, low, high, n, side."""
-    rows = [
-        {"row": _row(pair), "compactness": f"{pair.first.params.compactness:g}",
-         "measure": label, "mean": found.mean, "low": found.low, "high": found.high,
-         "n": found.n, "side": _side(found.low, found.high)}
-        for pair in pairs.grow_and_prune(comparison)
-        for measure, label in MEASURES.items()
-        if (found := pairs.difference(comparison, pair.first, pair.second, measure)) is not None
-    ]  # fmt: skip
-    columns = ["row", "compactness", "measure", "mean", "low", "high", "n", "side"]
-    return pd.DataFrame(rows, columns=columns).astype({"low": float, "high": float})
+def cells(comparison: Comparison, every: Sequence[Pair]) -> list[Cell]:
+    """Return the difference of every pair by every measure that both have."""
+    labels = rows(every)
+    result = []
+    for measure in ORDER:
+        for pair, row in zip(every, labels, strict=True):
+            by_seed = pairs.differences(comparison, pair.grow, pair.prune, measure)
+            if interval := pairs.interval(by_seed):
+                result.append(Cell(pair, row, measure, interval))
+    return result
 
 
-def _row(pair: Pair) -> str:
-    params = pair.first.params
-    arms = " less ".join(
-        f"{arm.params.op}{', rewinding' if _rewinds(arm.params) else ''}"
-        for arm in (pair.first, pair.second)
+def rows(every: Sequence[Pair]) -> list[str]:
+    """Return the row of each pair: its data set, and whatever else tells the pairs apart."""
+    told = [_told(pair) for pair in every]
+    names = dict.fromkeys(name for one in told for name in one)
+    varying = [
+        name for name in names if name != "dataset" and len({one.get(name) for one in told}) > 1
+    ]
+    labels = [
+        SEPARATOR.join([one["dataset"], *(one[name] for name in varying if name in one)])
+        for one in told
+    ]
+    places = [
+        (label, pair.grow.params.compactness) for label, pair in zip(labels, every, strict=True)
+    ]
+    return [
+        label if places.count(place) == 1 else f"{label} ({pair.text})"
+        for label, place, pair in zip(labels, places, every, strict=True)
+    ]
+
+
+def _told(pair: Pair) -> dict[str, str]:
+    """Return what is to be said of a pair, by the parameter that it is about."""
+    settings = {
+        name: f"{name} {value}"
+        for name, value in pair.grow.condition.settings.items()
+        if name not in ("op", "dataset", "compactness", "edit.continuity", "edit.rewind_when")
+        and not any(f"{name}.".startswith(f"{harmless}.") for harmless in pairs.HARMLESS)
+    }
+    continues = f"grow {_continues(pair.grow)}, prune {_continues(pair.prune)}"
+    return {"dataset": pair.grow.params.dataset, "continuity": continues, **settings}
+
+
+def _continues(arm: Arm) -> str:
+    if not arm.params.rewinds:
+        return "warm"
+    return "rewinds always" if arm.params.edit.rewind_when == "every_event" else "rewinds"
+
+
+def title(found: Sequence[Cell]) -> str:
+    """Return which cells favour growing and pruning, and how many are undecided."""
+    told = []
+    for measure in ORDER:
+        part = [cell.favours for cell in found if cell.measure == measure]
+        if part:
+            sides = {"grow": "favour grow", "prune": "favour prune", "undecided": "are undecided"}
+            count = [f"{part.count(side)} {words}" for side, words in sides.items() if side in part]
+            told.append(f"{MEASURES[measure].label}: {theme.listed(count)}")
+    return f"Cells of {'; of '.join(told)}"
+
+
+def frame(found: Sequence[Cell]) -> pd.DataFrame:
+    """Return the cells as rows of numbers."""
+    return pd.DataFrame(
+        [
+            {
+                "measure": cell.measure,
+                "row": cell.row,
+                "compactness": cell.pair.grow.params.compactness,
+                "grow": cell.pair.grow.name,
+                "prune": cell.pair.prune.name,
+                "mean": cell.interval.mean,
+                "low": cell.interval.low,
+                "high": cell.interval.high,
+                "n": cell.interval.n,
+                "favours": cell.favours,
+            }
+            for cell in found
+        ]
+    ).astype({"low": float, "high": float})
+
+
+def _figure(found: Sequence[Cell]) -> Figure:
+    table = frame(found)
+    order = list(dict.fromkeys(table["row"]))
+    shown = table[table["row"].isin(order[:MOST_ROWS])].assign(
+        text=[_signed(value) for value in table["mean"]],
+        bounds=[_bounds(cell.interval) for cell in found],
     )
-    return f"{DATASETS[params.dataset].label}, {params.network.kind}: {arms}"
-
-
-def _rewinds(params: Params) -> bool:
-    continuity = params.edit.continuity
-    return continuity == "rewind" or (continuity == "paper" and params.op == "prune")
-
-
-def _side(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return "one seed"
-    return "grow" if low > 0 else "prune" if high < 0 else "undecided"
-
-
-def _figure(rows: pd.DataFrame) -> Figure:
-    order = sorted(rows["row"].unique())
-    columns = sorted(rows["compactness"].unique(), key=float)
-    texts = rows.assign(
-        text=[theme.signed(value) for value in rows["mean"]],
-        fill=rows["side"].map({"grow": 0.85, "prune": 0.85}).fillna(0.0),
-    )
-    panels: list[Any] = []
-    for label in dict.fromkeys(rows["measure"]):
-        part = texts[texts["measure"] == label]
-        base = alt.Chart(charts.data(part)).encode(
-            x=alt.X(
-                "compactness:N", sort=columns, title="compactness", axis=alt.Axis(labelAngle=0)
-            ),
-            y=alt.Y(
-                "row:N",
-                sort=order,
-                title=None,
-                axis=alt.Axis(
-                    labels=not panels, ticks=False, grid=False, labelLimit=360, labelColor="@ink"
-                ),
-            ),
-            tooltip=[
-                alt.Tooltip("row:N", title=" "),
-                alt.Tooltip("compactness:N"),
-                *(alt.Tooltip(f"{name}:Q", format="+.2f") for name in ("mean", "low", "high")),
-                alt.Tooltip("n:Q"),
-                alt.Tooltip("side:N"),
-            ],
+    limit = max(0.1, min(FULL, float(shown["mean"].abs().max())))
+    shown = shown.assign(ink=[_ink(row, limit) for _, row in shown.iterrows()])
+    columns = sorted(set(shown["compactness"]))
+    measures = [name for name in ORDER if (shown["measure"] == name).any()]
+    widest = 7 * max(len(part) for row in order[:MOST_ROWS] for part in row.split(SEPARATOR))
+    beside = len(measures) * (len(columns) * CELL + 20) + widest <= ROOM
+    panels = [
+        _panel(shown[shown["measure"] == name], order[:MOST_ROWS], columns, limit).properties(
+            width=CELL * len(columns),
+            height=ROW * min(len(order), MOST_ROWS),
+            title=alt.TitleParams(MEASURES[name].label, offset=8),
         )
-        color = alt.Color(
-            "side:N",
-            scale=alt.Scale(
-                domain=["grow", "prune", "undecided", "one seed"],
-                range=["@grow", "@prune", "@grid", "@grid"],
-            ),
-            legend=None,
-        )
-        ink = alt.condition("datum.fill > 0", alt.value("@paper"), alt.value("@muted"))
-        chart = alt.layer(
-            base.mark_rect(stroke="@paper", strokeWidth=3).encode(color=color),
-            base.mark_text(fontSize=13, fontWeight="bold").encode(text="text:N", color=ink),
-        )
-        title = alt.TitleParams(label, fontWeight="normal", offset=6)
-        panels.append(
-            chart.properties(width=CELL * 1.4 * len(columns), height=CELL * len(order), title=title)
-        )
+        for name in measures
+    ]
+    if beside:
+        panels = [*panels[:1], *map(marks.nameless, panels[1:])]
+    chart = alt.concat(*panels, columns=len(panels) if beside else 1, spacing=24)
+    left = len(order) - MOST_ROWS
     return Figure(
         "matrix",
-        finding(rows),
-        "Grow less prune, in points of accuracy, paired by seed",
-        "Blue: grow is ahead; vermillion: prune is; grey: the 95 % interval holds 0. The number is "
-        "the mean; point at a cell for its interval and n.",
-        "contrasts of train/seeds.csv and retrain/seeds.csv",
-        rows,
-        charts.spec(alt.hconcat(*panels, spacing=18), "Grow less prune by setting and measure"),
+        title(found),
+        "Test accuracy of grow less that of prune, in points, paired by seed; columns are the "
+        "share of weights that is left",
+        "Blue cells favour grow, vermillion ones prune; the brackets are 95 % t-intervals. A pale "
+        "cell is undecided: its interval holds 0, or one seed has none. "
+        f"{marks.UNCORRECTED}. {marks.n_of(table['n'])}; diverged seeds count as chance."
+        + (f" The first {MOST_ROWS} of {len(order)} rows are drawn." if left > 0 else ""),
+        "train/seeds.csv, retrain/seeds.csv",
+        table,
+        charts.spec(chart, "Difference of grow and prune by data set, budget and measure"),
     )
 
 
-def finding(rows: pd.DataFrame) -> str:
-    """Return for each measure how many cells favour whom."""
-    parts = []
-    for label in dict.fromkeys(rows["measure"]):
-        counts = rows.loc[rows["measure"] == label, "side"].value_counts()
-        told = [f"{counts[side]} {side}" for side in ("grow", "prune") if counts.get(side, 0)]
-        open_ = int(counts.sum()) - sum(int(counts.get(side, 0)) for side in ("grow", "prune"))
-        told += [f"{open_} undecided"] if open_ else []
-        parts.append(f"{label.partition(',')[0]}: {theme.listed(told)}")
-    return "; ".join(parts)
+def _signed(value: float) -> str:
+    return theme.signed(value, 2 if abs(value) < 0.095 else 1)
+
+
+def _bounds(interval: Interval) -> str:
+    """Return an interval, with decimals enough to see whether it holds 0."""
+    if interval.low is None or interval.high is None:
+        return "one seed"
+    decimals = theme.telling(interval.low, interval.high, 0.0, 1)
+    low, high = (theme.signed(end, decimals) for end in (interval.low, interval.high))
+    return f"[{low}, {high}]"
+
+
+def _ink(row: Any, limit: float) -> str:
+    if row["favours"] == "undecided":
+        return "undecided"
+    return "strong" if abs(row["mean"]) > 0.6 * limit else "weak"
+
+
+def _panel(
+    table: pd.DataFrame, order: Sequence[str], columns: Sequence[float], limit: float
+) -> Any:
+    axis: dict[str, Any] = {"grid": False, "domain": False, "ticks": False, "labelColor": "@ink"}
+    base = alt.Chart(charts.data(table)).encode(
+        x=alt.X(
+            "compactness:O",
+            title=None,
+            scale=alt.Scale(domain=list(columns), paddingInner=0.04),
+            axis=alt.Axis(orient="top", labelAngle=0, **axis),
+        ),
+        y=alt.Y(
+            "row:N",
+            title=None,
+            scale=alt.Scale(domain=list(order), paddingInner=0.08),
+            axis=alt.Axis(
+                # Vega puts the first of several lines in the middle, not their block.
+                labelOffset=-7 * max(row.count(SEPARATOR) for row in order),
+                labelLimit=420,
+                labelExpr=f"split(datum.value, '{SEPARATOR}')",
+                **axis,
+            ),
+        ),
+    )
+    ink = alt.Color(
+        "ink:N",
+        scale=alt.Scale(domain=["undecided", "weak", "strong"], range=["@muted", "@ink", "#fff"]),
+        legend=None,
+    )
+    cell = base.mark_rect(cornerRadius=3, stroke="@grid").encode(
+        fill=alt.Fill(
+            "mean:Q",
+            scale=alt.Scale(
+                domain=[-limit, 0, limit],
+                range=["@prune", "@paper", "@grow"],
+                clamp=True,
+                interpolate="rgb",
+            ),
+            legend=None,
+        ),
+        fillOpacity=alt.condition("datum.favours === 'undecided'", alt.value(0.22), alt.value(1.0)),
+        tooltip=[
+            "grow:N",
+            "prune:N",
+            *(alt.Tooltip(f"{name}:Q", format="+.2f") for name in ("mean", "low", "high")),
+            "n:Q",
+        ],
+    )
+    return alt.layer(
+        cell,
+        base.mark_text(dy=-7, fontSize=14, fontWeight="bold").encode(text="text:N", color=ink),
+        base.mark_text(dy=10, fontSize=11).encode(text="bounds:N", color=ink),
+    )

@@ -1,86 +1,115 @@
-"""Which arms of a study differ in one thing alone, and their seeds side by side."""
+"""Which conditions differ only in what is to be compared, and their differences seed by seed."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
 
 from plasticity.claims import Reference
+from plasticity.report import numbers
 from plasticity.report.comparison.gather import Arm, Comparison
 from plasticity.report.comparison.values import Values
+from plasticity.sections import Params
 from plasticity.stats import Interval, t_interval
+
+HARMLESS = (
+    "report",
+    "continual",
+    "measure.enabled",
+    "retrain.variants",
+    "train.workers",
+    "train.seeds",
+)
+"""Parameters, and a whole section, that change no weight of the networks compared here; seeds are
+paired, and of the retrained variants the same one is compared."""
+THREE = ("cycle.taa", "cycle.acc", "ticket.acc")
+"""The measures by which growing and pruning are ranked."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two arms that are equal but for what their names say."""
+    """Two conditions that differ in growing or pruning, and in what continues at an event."""
 
-    first: Arm
-    second: Arm
+    grow: Arm
+    prune: Arm
+
+    @property
+    def text(self) -> str:
+        """Return the names."""
+        return f"{self.grow.name} less {self.prune.name}"
 
 
-def grow_and_prune(comparison: Comparison) -> list[Pair]:
-    """Return arms that differ in the operator alone: grow and prune, each with every continuity.
+def key(params: Params, *free: str) -> str:
+    """Return the parameters as a text that is equal where networks are trained alike.
 
-    The paper's prune rewinds and its grow does not, so continuity belongs to the operator here.
+    Parameters
+    ----------
+    params
+        Of a condition.
+    free
+        Parameters or sections that may differ, such as ``edit.continuity``.
     """
-    groups: dict[str, dict[str, list[Arm]]] = {}
-    for arm in comparison.done:
-        if arm.params.op in ("grow", "prune"):
-            by_op = groups.setdefault(_key(arm, ("op",), CONTINUITY), {})
-            by_op.setdefault(arm.params.op, []).append(arm)
-    return [
-        Pair(grown, pruned)
-        for by_op in groups.values()
-        for grown in by_op.get("grow", [])
-        for pruned in by_op.get("prune", [])
-    ]
+    tree = params.model_dump(mode="json")
+    for name in (*HARMLESS, *free):
+        section, _, parameter = name.partition(".")
+        (tree[section] if parameter else tree).pop(parameter or section, None)
+    return json.dumps(tree, sort_keys=True)
 
 
-def interventions(comparison: Comparison) -> dict[str, tuple[Arm, list[Arm]]]:
-    """Return reference -> itself and the arms that differ from it in an intervention alone.
+def grow_and_prune(comparison: Comparison) -> tuple[Pair, ...]:
+    """Return every two conditions that differ in growing or pruning.
 
-    The reference is the arm with the fewest changes in a group of arms that are equal otherwise.
+    Apart from what continues at an event they are equal; both have tables.
     """
-    groups: dict[str, list[Arm]] = {}
-    for arm in comparison.done:
-        groups.setdefault(_key(arm, ("intervention",), ()), []).append(arm)
-    found = {}
-    for group in groups.values():
-        reference = min(group, key=lambda arm: len(changes(arm)))
-        others = [arm for arm in group if arm is not reference]
-        if others:
-            found[reference.name] = reference, others
-    return found
-
-
-def changes(arm: Arm) -> Mapping[str, Any]:
-    """Return the settings of an arm that are about interventions."""
-    settings = arm.condition.settings
-    return {key: value for key, value in settings.items() if key.startswith("intervention.")}
-
-
-CONTINUITY = ("continuity", "rewind_when")
-
-
-def _key(arm: Arm, sections: Sequence[str], of_edit: Sequence[str]) -> str:
-    """Return what an arm trains with, as text, but for some sections and parts of ``edit``."""
-    unseen = {"report", "retrain", "continual", "measure"}
-    tree = arm.params.model_dump(mode="json", exclude={*sections, *unseen})
-    tree["train"].pop("workers", None)
-    for name in of_edit:
-        tree["edit"].pop(name)
-    return str(tree)
-
-
-def difference(
-    comparison: Comparison, first: Arm, second: Arm, measure: str, *arguments: str
-) -> Interval | None:
-    """Return the paired difference of a measure, or None where a side has none."""
-    one, other = (
-        comparison.values(Reference(arm.name, measure, arguments)) for arm in (first, second)
+    keys = {
+        arm.name: key(arm.params, "op", "edit.continuity", "edit.rewind_when")
+        for arm in comparison.done
+    }
+    grown, pruned = (
+        [arm for arm in comparison.done if arm.params.op == op] for op in ("grow", "prune")
     )
-    if not isinstance(one, Values) or not isinstance(other, Values):
-        return None
-    shared = sorted({*one.by_seed} & {*other.by_seed})
-    gaps = [one.by_seed[seed] - other.by_seed[seed] for seed in shared]
-    return t_interval(gaps) if gaps else None
+    return tuple(
+        Pair(first, second)
+        for first, second in product(grown, pruned)
+        if keys[first.name] == keys[second.name]
+    )
+
+
+def values(comparison: Comparison, arm: Arm, measure: str, *arguments: str) -> Values | None:
+    """Return one measure of one condition, or None where there is none."""
+    found = comparison.values(Reference(arm.name, measure, arguments))
+    return found if isinstance(found, Values) and found.by_seed else None
+
+
+def differences(comparison: Comparison, first: Arm, second: Arm, measure: str) -> dict[int, float]:
+    """Return seed -> first less second; a ticket is of the first variant that both have."""
+    arguments: tuple[str, ...] = ()
+    if measure.startswith(("ticket.", "delta.")):
+        others = second.params.retrain.variants
+        arguments = tuple(one for one in first.params.retrain.variants if one in others)[:1]
+        if not arguments:
+            return {}
+    one, other = (values(comparison, arm, measure, *arguments) for arm in (first, second))
+    return {} if one is None or other is None else less(one.by_seed, other.by_seed)
+
+
+def less(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+    """Return first less second for the seeds that both have."""
+    return {seed: first[seed] - second[seed] for seed in sorted({*first} & {*second})}
+
+
+def interval(by_seed: Mapping[int, float]) -> Interval | None:
+    """Return the interval of one value per seed, or None where there is no seed."""
+    return t_interval(list(by_seed.values())) if by_seed else None
+
+
+def ahead(found: Sequence[Interval | None]) -> tuple[int, int, int]:
+    """Return how many intervals lie above 0, below 0, and neither; None counts nowhere."""
+    told = [numbers.verdict(one) for one in found if one is not None]
+    above, below = told.count("above"), told.count("below")
+    return above, below, len(told) - above - below
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not one."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,119 +1,252 @@
-"""Three measures of the same arms (on the way, at the end, retrained), and whose order turns."""
+"""Three measures of every condition, and whether they reverse the order of grow and prune."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
+from plasticity.claims import MEASURES
 from plasticity.report import charts, numbers, theme
 from plasticity.report.charts import Figure
-from plasticity.report.comparison import pairs
-from plasticity.report.comparison.gather import Comparison, measured
+from plasticity.report.comparison import marks, pairs
+from plasticity.report.comparison.gather import Arm, Comparison
+from plasticity.report.comparison.marks import Zoom
+from plasticity.report.comparison.pairs import THREE, Pair
+from plasticity.report.comparison.values import Values
 from plasticity.report.parts import Section
-from plasticity.stats import t_interval
+from plasticity.stats import Interval
 
-MEASURES = {
-    "cycle.taa": "on the way (Cycle TAA)",
-    "cycle.acc": "at the end (Cycle ACC)",
-    "ticket.acc": "retrained (Ticket ACC)",
-}
-WIDTH, HEIGHT = 520, 380
-MOST_ARMS = 24
+WIDE, NARROW, HEIGHT = 560, 300, 320
+TOP = 5
+"""Points below the best mean that the zoomed axis shows."""
+MOST_SEED_LINES = 240
+"""Thin lines of one figure."""
 
 
 def section(comparison: Comparison) -> Section | None:
-    """Return the arms' three measures, or nothing where no arm has more than one."""
-    found = measured(comparison, MEASURES)
-    rows = pd.DataFrame(
-        [
-            {"arm": name, "op": comparison.arm(name).params.op, "measure": MEASURES[measure],
-             "mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
-            for name, parts in list(found.items())[:MOST_ARMS]
-            if len(parts) > 1
-            for measure in MEASURES
-            if measure in parts and parts[measure].by_seed
-            for interval in [t_interval([*parts[measure].by_seed.values()])]
-        ]
-    )  # fmt: skip
-    if rows.empty:
+    """Return the slopes, or nothing where no condition has two measures."""
+    found = {
+        arm.name: {
+            measure: one
+            for measure in THREE
+            if (one := pairs.values(comparison, arm, measure)) is not None
+        }
+        for arm in comparison.done
+    }
+    every = pairs.grow_and_prune(comparison)
+    paired = {arm.name for pair in every for arm in (pair.grow, pair.prune)}
+    arms = sorted(
+        (arm for arm in comparison.done if len(found[arm.name]) > 1),
+        key=lambda arm: arm.name not in paired,
+    )
+    if not arms:
         return None
-    rows = rows.astype({"low": float, "high": float})
+    panels, left = marks.drawn(arms)
     return Section(
         "measures",
         "Three measures",
-        "Do the trajectory, the end and the structure agree?",
+        "Does the winner depend on the measure?",
         "",
-        (),
-        (_figure(rows, finding(comparison), len(found)),),
+        (
+            "Each line is a condition, by its mean over the trajectory, its end, and its final "
+            "network trained again from scratch. Where the line of a network that grew crosses "
+            "that of one that was pruned, the measure decides who is ahead.",
+        ),
+        (_figure(comparison, panels, found, title(comparison, every), left),),
     )
 
 
-def finding(comparison: Comparison) -> str:
-    """Return between which measures the order of a grown and a pruned arm turns for sure."""
-    turned, seen = [], 0
-    for pair in pairs.grow_and_prune(comparison):
-        sides = {
-            measure: numbers.verdict(pairs.difference(comparison, pair.first, pair.second, measure))
-            for measure in MEASURES
+def reversals(comparison: Comparison, every: Sequence[Pair]) -> list[tuple[Pair, list[str]]]:
+    """Return the pairs whose order two intervals support in opposite directions, and how."""
+    result = []
+    for pair in every:
+        told: dict[str, list[str]] = {"above": [], "below": []}
+        for measure in THREE:
+            by_seed = pairs.differences(comparison, pair.grow, pair.prune, measure)
+            verdict = numbers.verdict(pairs.interval(by_seed))
+            told.get(verdict, []).append(MEASURES[measure].label)
+        if told["above"] and told["below"]:
+            grow, prune = (theme.listed(told[side]) for side in ("above", "below"))
+            result.append((pair, [f"grow ahead in {grow}", f"prune in {prune}"]))
+    return result
+
+
+def title(comparison: Comparison, every: Sequence[Pair]) -> str:
+    """Return whether the order of growing and pruning is reversed, as far as intervals say."""
+    if not every:
+        return "Accuracy by each measure; no two conditions compare growing with pruning"
+    found = reversals(comparison, every)
+    of = f"{pairs.counted(len(every), 'pair')} of grow and prune"
+    if not found:
+        return f"No reversal of the order between measures is supported in {of}"
+    pair, how = found[0]
+    example = f"{pair.grow.name} and {pair.prune.name}: {', '.join(how)}"
+    more = ", such as " if len(found) > 1 else ": "
+    return f"The order is reversed between measures in {len(found)} of {of}{more}{example}"
+
+
+def frame(arms: Sequence[Arm], found: Mapping[str, Mapping[str, Values]]) -> pd.DataFrame:
+    """Return the mean of every condition by every measure that it has, with its interval."""
+    rows = []
+    for arm in arms:
+        for measure, one in found[arm.name].items():
+            interval = pairs.interval(one.by_seed)
+            assert isinstance(interval, Interval)
+            rows.append(
+                {
+                    "condition": arm.name,
+                    "op": arm.params.op,
+                    "dataset": arm.params.dataset,
+                    "measure": MEASURES[measure].label,
+                    "mean": interval.mean,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "n": interval.n,
+                }
+            )
+    return pd.DataFrame(rows).astype({"low": float, "high": float})
+
+
+def _seed_frame(arms: Sequence[Arm], found: Mapping[str, Mapping[str, Values]]) -> pd.DataFrame:
+    """Return seeds of these conditions, as many of each as the cap on lines allows."""
+    most = max(1, MOST_SEED_LINES // len(arms))
+    rows = [
+        {
+            "line": f"{arm.name} {seed}",
+            "op": arm.params.op,
+            "dataset": arm.params.dataset,
+            "measure": MEASURES[measure].label,
+            "acc": one.by_seed[seed],
         }
-        seen += 1
-        if {"above", "below"} <= {*sides.values()}:
-            turned.append(f"{pair.first.name} and {pair.second.name}")
-    if turned:
-        return f"The order turns between measures for {theme.listed(turned)}"
-    if seen:
-        return "No grown and pruned arm changes places between measures, as far as intervals tell"
-    return "Three measures of the same networks"
-
-
-def _figure(rows: pd.DataFrame, title: str, arms: int) -> Figure:
-    order = list(MEASURES.values())
-    x = alt.X(
-        "measure:N",
-        sort=order,
-        title=None,
-        scale=alt.Scale(padding=0.15),
-        axis=alt.Axis(labelAngle=0, labelColor="@ink", domain=False, ticks=False, labelLimit=200),
-    )
-    scale = charts.linear(rows["mean"], rows["low"], rows["high"])
-    y = alt.Y("mean:Q", scale=scale, title="test accuracy (%)")
-    ops = [op for op in theme.SHAPES if op in set(rows["op"])]
-    color = alt.Color(
-        "op:N",
-        scale=alt.Scale(domain=ops, range=[f"@{op}" for op in ops]),
-        legend=None,
-    )
-    last = rows.groupby("arm", sort=False).tail(1)
-    domain = scale.domain
-    gap = charts.LABEL_GAP * (domain[1] - domain[0]) / HEIGHT
-    last = last.sort_values("mean").assign(
-        place=lambda frame: numbers.spread(frame["mean"].tolist(), gap)
-    )
-    base = alt.Chart(charts.data(rows)).encode(x=x, detail="arm:N", color=color)
-    tooltip = [
-        "arm:N",
-        "measure:N",
-        *(alt.Tooltip(f"{column}:Q", format=".2f") for column in ("mean", "low", "high")),
-        "n:Q",
+        for arm in arms
+        for measure, one in found[arm.name].items()
+        for seed in sorted(one.by_seed)[:most]
     ]
-    labels = (
-        alt.Chart(charts.data(last))
-        .mark_text(align="left", dx=12, fontSize=12)
-        .encode(x=x, y=alt.Y("place:Q", scale=scale), text="arm:N", color=color)
+    return pd.DataFrame(rows)
+
+
+def _figure(
+    comparison: Comparison,
+    panels: Mapping[str, Sequence[Arm]],
+    found: Mapping[str, Mapping[str, Values]],
+    finding: str,
+    left: str,
+) -> Figure:
+    arms = [arm for some in panels.values() for arm in some]
+    table, seeds = frame(arms, found), _seed_frame(arms, found)
+    order = [MEASURES[name].label for name in THREE]
+    order = [name for name in order if name in set(table["measure"])]
+    width = WIDE if len(panels) == 1 else NARROW
+    parts_of = [table[table["dataset"] == name] for name in panels]
+    axes = [
+        marks.zoom(TOP, float(part["mean"].max()), part["mean"], part["low"], part["high"])
+        for part in parts_of
+    ]
+    parts = [
+        _panel(part, seeds[seeds["dataset"] == name], order, axis).properties(
+            width=width, height=HEIGHT, title=name
+        )
+        for name, part, axis in zip(panels, parts_of, axes, strict=True)
+    ]
+    shown = alt.param(
+        name="seeds_shown", value=False, bind=alt.binding_checkbox(name="single seeds")
     )
-    chart = alt.layer(
-        base.mark_line(strokeWidth=theme.LINE).encode(y=y),
-        base.mark_rule(strokeWidth=1.2, opacity=0.6).encode(y="low:Q", y2="high:Q"),
-        base.mark_point(filled=True, size=46, opacity=1).encode(y=y, tooltip=tooltip),
-        labels,
-    ).properties(width=WIDTH, height=HEIGHT)
-    drawn = rows["arm"].nunique()
-    rest = f" The first {drawn} of {arms} arms are drawn." if drawn < arms else ""
+    chart = alt.concat(*parts, columns=2, spacing={"row": 40, "column": 90}).add_params(
+        shown, axes[0].param
+    )
+    variants = {arm.params.retrain.variants[0] for arm in arms if "ticket.acc" in found[arm.name]}
+    ticket = f" The ticket is {theme.listed(sorted(variants))}." if variants else ""
+    every = comparison.done
     return Figure(
         "slope",
-        title,
-        "Test accuracy (%) of each arm by three measures; the axis does not start at zero",
-        "A line is an arm in its operator's colour, whiskers are 95 % t-intervals over seeds. "
-        f"n = {numbers.span(rows['n'])} seeds.{rest}",
-        "train/seeds.csv, retrain/seeds.csv",
-        rows,
-        charts.spec(chart, "Accuracy of each arm on the way, at the end, and retrained"),
+        finding,
+        "Mean test accuracy (%) by each measure; the axes do not start at zero",
+        "Whiskers are 95 % t-intervals over seeds; pairs are judged by their differences within "
+        "seeds, so whiskers that overlap do not mean that nothing is known. "
+        f"{marks.n_of(table['n'])}; diverged seeds count as chance.{ticket}{left}",
+        "train/seeds.csv" + (", retrain/seeds.csv" if variants else ""),
+        frame([arm for arm in every if len(found[arm.name]) > 1], found),
+        charts.spec(chart, "Mean accuracy of every condition by three measures"),
     )
+
+
+def _panel(table: pd.DataFrame, seeds: pd.DataFrame, order: Sequence[str], axis: Zoom) -> Any:
+    scale = axis.scale
+    x = alt.X(
+        "measure:N",
+        title=None,
+        scale=alt.Scale(type="point", padding=0.3, domain=list(order)),
+        axis=alt.Axis(labelAngle=0, labelColor="@ink", labelPadding=10, labelOverlap=False),
+    )
+    y = alt.Y("mean:Q", scale=scale, title="test accuracy (%)")
+    ops = table["op"]
+    base = alt.Chart(charts.data(table)).encode(
+        x=x, detail="condition:N", color=marks.coloured(ops)
+    )
+    thin = (
+        alt.Chart(charts.data(seeds))
+        .mark_line(strokeWidth=0.8, clip=True)
+        .encode(
+            x=x,
+            y=alt.Y("acc:Q", scale=scale),
+            detail="line:N",
+            color=marks.coloured(ops),
+            opacity=alt.condition("seeds_shown", alt.value(0.4), alt.value(0)),
+        )
+    )
+    tips = [
+        "condition:N",
+        "measure:N",
+        *(alt.Tooltip(f"{name}:Q", format=".2f") for name in ("mean", "low", "high")),
+        "n:Q",
+    ]
+    shape = alt.Shape(
+        "op:N",
+        scale=alt.Scale(
+            domain=(names := marks.present(ops)),
+            range=[_shape(op) for op in names],
+        ),
+        legend=None,
+    )
+    return alt.layer(
+        thin,
+        base.transform_filter("isValid(datum.low)")
+        .mark_rule(strokeWidth=1.2, opacity=0.55, clip=True)
+        .encode(y=alt.Y("low:Q", scale=scale, title="test accuracy (%)"), y2="high:Q"),
+        base.mark_line(strokeWidth=theme.LINE, clip=True).encode(y=y, strokeDash=marks.dashed(ops)),
+        base.mark_point(size=54, filled=True, opacity=1, clip=True).encode(
+            y=y, shape=shape, tooltip=tips
+        ),
+        *_labels(table, axis, x, order),
+    )
+
+
+def _shape(op: str) -> str:
+    return "circle" if theme.SHAPES[op] == "stroke" else theme.SHAPES[op]
+
+
+def _labels(table: pd.DataFrame, axis: Zoom, x: alt.X, order: Sequence[str]) -> list[Any]:
+    """Return names to the right of the last measure; to the left where a condition lacks it."""
+    whole = table["condition"].isin(table.loc[table["measure"] == order[-1], "condition"])
+    sides: tuple[tuple[str, Any, int, pd.Series], ...] = (
+        (order[-1], "left", 12, whole),
+        (order[0], "right", -12, ~whole),
+    )
+    layers = []
+    for (measure, align, dx, some), (when, ends) in product(sides, axis.places):
+        named = table[some & (table["measure"] == measure) & table["mean"].between(*ends)]
+        if len(named):
+            layers.append(
+                alt.Chart(charts.data(marks.apart(named, "mean", ends, HEIGHT)))
+                .transform_filter(when)
+                .mark_text(align=align, dx=dx, fontSize=12)
+                .encode(
+                    x=x,
+                    y=alt.Y("place:Q", scale=axis.scale),
+                    text="condition:N",
+                    color=marks.TINTED,
+                )
+            )
+    return layers

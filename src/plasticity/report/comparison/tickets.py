@@ -1,167 +1,252 @@
-"""Is a ticket more than its widths? Retrained networks against their size, with their controls."""
+"""Tickets against their size, and whether a ticket is more than its width."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
-from plasticity.catalogue import RETRAIN_VARIANTS
-from plasticity.report import charts, numbers, theme
+from plasticity.claims import Reference
+from plasticity.report import charts, findings, parts, theme
 from plasticity.report.charts import Figure
+from plasticity.report.comparison import marks, pairs, values
 from plasticity.report.comparison.gather import Arm, Comparison
-from plasticity.report.numbers import verdict
-from plasticity.report.parts import Section, Table, percent, points
+from plasticity.report.comparison.values import Values
+from plasticity.report.parts import Section, Table
 from plasticity.stats import Interval
-from plasticity.tables import read_table
 
-WIDTH, HEIGHT = 560, 340
-STATIC = "trained at that size throughout"
+WIDE, NARROW, HEIGHT = 640, 360, 320
+GAP = 10.0
+"""Pixels between marks of networks of one size."""
 SHAPES = {
     "masked_fresh": "circle",
-    "masked_original": "triangle-up",
     "physical_fresh": "square",
     "random_fresh": "cross",
+    "masked_original": "triangle-up",
     "random_original": "triangle-down",
-    STATIC: "diamond",
+    "always these units, random": "diamond",
+    "always these units, uniform": "triangle-right",
+    "dense": "triangle-left",
 }
-CONTROLS = (("masked_fresh", "random_fresh"), ("masked_fresh", "physical_fresh"))
+"""Of each retrained variant, and of networks that never changed, which are trained once."""
+UNEDITED = ("static", "dense")
+"""Operators that choose no units: what they keep is random, or all."""
+PHYSICAL = {"masked_fresh": "physical_fresh"}
+CONTROLS = (("random units", findings.RANDOM_CONTROL), ("physically small", PHYSICAL))
 
 
 def section(comparison: Comparison) -> Section | None:
-    """Return the tickets of all arms, or nothing where nothing was retrained."""
-    if "retrain" not in comparison.study.stages or not comparison.done:
+    """Return tickets by their size, or nothing where nothing was retrained."""
+    table = frame(comparison)
+    if not table["ticket"].any():
         return None
-    rows = pd.concat([_tickets(arm) for arm in comparison.done], ignore_index=True)
-    if rows.empty or (rows["variant"] == STATIC).all():
-        return None
-    table = numbers.over_seeds(rows, ["arm", "op", "variant", "parameters"], "acc")
-    controls = _controls(comparison)
+    differences = {
+        name: [
+            (arm, kept, found)
+            for arm in comparison.done
+            if arm.params.op not in UNEDITED
+            for kept, other in control.items()
+            if (found := less(comparison, arm, kept, other)) is not None
+        ]
+        for name, control in CONTROLS
+    }
+    random = [found for _, _, found in differences["random units"]]
     return Section(
         "tickets",
-        "Tickets and their widths",
-        "Is a ticket more than its widths?",
+        "Tickets",
+        "Is a ticket more than its width?",
         "",
         (
-            "Every point is a network of that many weights. Circles keep the units that were grown "
-            "or left; crosses keep as many units chosen at random: where the two agree, the widths "
-            "are all there is to the ticket.",
+            "The extracted network is trained again from scratch: with the units that were kept, "
+            "with as many random ones, or built physically small. Networks that had their units "
+            "from the start and never changed are the control that costs nothing to find.",
         ),
-        (_figure(table, _finding(controls)),),
-        (_control_table(controls), _all(rows)),
+        (_figure(table, title(random)),),
+        (_table(comparison, differences),) if any(differences.values()) else (),
     )
 
 
-def _tickets(arm: Arm) -> pd.DataFrame:
-    """Return accuracy and parameters of an arm's retrained networks, by seed."""
-    rows = numbers.finished(read_table("retrain", "seeds", arm.folder))
-    columns = ["variant", "seed", "parameters", "acc"]
-    found = rows.rename(columns={"ticket_acc": "acc"})[columns]
-    if arm.params.op == "static":
-        own = numbers.finished(read_table("train", "seeds", arm.folder))
-        own = own.rename(columns={"cycle_acc": "acc"}).assign(variant=STATIC)[columns]
-        found = pd.concat([found, own])
-    return found.assign(arm=arm.name, op=arm.params.op)
+def less(comparison: Comparison, arm: Arm, first: str, second: str) -> Interval | None:
+    """Return the ticket accuracy of one variant less another, paired by seed."""
+    one, other = (
+        pairs.values(comparison, arm, "ticket.acc", variant)
+        if variant in arm.params.retrain.variants
+        else None
+        for variant in (first, second)
+    )
+    if one is None or other is None:
+        return None
+    return pairs.interval(pairs.less(one.by_seed, other.by_seed))
 
 
-@dataclass(frozen=True)
-class Control:
-    """Kept units less a control, paired by seed."""
+def title(found: Sequence[Interval]) -> str:
+    """Return in how many conditions kept units are better than random ones."""
+    if not found:
+        return "Accuracy of retrained networks by their size; no random units were retrained"
+    more, fewer, open_ = pairs.ahead(found)
+    return (
+        f"Kept units are better than as many random ones in {more} of "
+        f"{pairs.counted(len(found), 'ticket')}, worse in {fewer} ({open_} undecided)"
+    )
 
-    arm: str
-    kept: str
-    control: str
-    interval: Interval | None
 
-
-def _controls(comparison: Comparison) -> list[Control]:
-    """Return every arm's tickets against their controls."""
+def frame(comparison: Comparison) -> pd.DataFrame:
+    """Return every retrained variant and every network that never changed, with size, accuracy."""
     rows = []
     for arm in comparison.done:
-        for kept, control in CONTROLS:
-            if not {kept, control} <= {*arm.params.retrain.variants}:
-                continue
-            first, second = (
-                numbers.finished(read_table("retrain", "seeds", arm.folder))
-                .query("variant == @name", local_dict={"name": name})
-                .set_index("seed")["ticket_acc"]
-                .astype(float)
-                for name in (kept, control)
+        for kind, found, size in _networks(comparison, arm):
+            interval = pairs.interval(found.by_seed)
+            assert interval is not None
+            rows.append(
+                {
+                    "condition": arm.name,
+                    "op": arm.params.op,
+                    "dataset": arm.params.dataset,
+                    "network": kind,
+                    "ticket": kind in arm.params.retrain.variants,
+                    "parameters": size,
+                    "mean": interval.mean,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "n": interval.n,
+                }
             )
-            gaps = numbers.interval((first - second).dropna())
-            rows.append(Control(arm.name, kept, control, gaps))
-    return rows
+    columns = ["condition", "op", "dataset", "network", "ticket", "parameters", "mean"]
+    table = pd.DataFrame(rows, columns=[*columns, "low", "high", "n"])
+    return table.astype({"low": float, "high": float, "ticket": bool})
 
 
-def _finding(controls: Sequence[Control]) -> str:
-    sides = [verdict(one.interval) for one in controls if one.control == "random_fresh"]
-    if not sides:
-        return "No arm was retrained with random units of the same number"
-    better, worse = sides.count("above"), sides.count("below")
-    text = f"Of {len(sides)} tickets {better} beat random units of the same number for sure"
-    return f"{text}, {worse} fall behind them" if worse else text
+def _networks(comparison: Comparison, arm: Arm) -> list[tuple[str, Values, float]]:
+    """Return kind, accuracy and parameters of each network of a condition."""
+    result = []
+    for variant in arm.params.retrain.variants if arm.params.op != "dense" else ():
+        found = comparison.values(Reference(arm.name, "ticket.acc", (variant,)))
+        if isinstance(found, Values) and found.by_seed:
+            rows = values.table("retrain", "seeds", arm.folder)
+            size = rows.loc[rows["variant"] == variant, "parameters"].mean()
+            result.append((variant, found, float(size)))
+    if arm.params.op in UNEDITED and not arm.params.rewinds:
+        kind = f"always these units, {arm.params.edit.static_mask}"
+        trained = pairs.values(comparison, arm, "cycle.acc")
+        if trained is not None:
+            size = values.table("train", "seeds", arm.folder)["parameters"].mean()
+            result.append(("dense" if arm.params.op == "dense" else kind, trained, float(size)))
+    return result
 
 
-def _figure(rows: pd.DataFrame, title: str) -> Figure:
-    variants = [name for name in SHAPES if name in set(rows["variant"])]
-    ops = [op for op in theme.SHAPES if op in set(rows["op"])]
-    sizes = rows["parameters"].astype(float)
-    scale = alt.Scale(type="log", domain=[sizes.min() * 0.9, sizes.max() * 1.1], nice=False)
-    base = alt.Chart(charts.data(rows)).encode(
-        x=alt.X("parameters:Q", scale=scale, title="weights of the network (log)",
-                axis=alt.Axis(format="~s", tickCount=6)),
-        color=alt.Color(
-            "op:N",
-            scale=alt.Scale(domain=ops, range=[f"@{op}" for op in ops]),
-            legend=alt.Legend(title=None),
-        ),
-    )  # fmt: skip
-    heights = charts.linear(rows["mean"], rows["low"], rows["high"])
-    y = alt.Y("mean:Q", scale=heights, title="test accuracy (%)")
-    shape = alt.Shape(
-        "variant:N",
-        scale=alt.Scale(domain=variants, range=[SHAPES[name] for name in variants]),
-        legend=alt.Legend(title=None, symbolFillColor="@muted", labelLimit=240),
-    )
-    tooltip = [
-        "arm:N",
-        "variant:N",
-        alt.Tooltip("parameters:Q", format=",d"),
-        *(alt.Tooltip(f"{column}:Q", format=".2f") for column in ("mean", "low", "high")),
-        "n:Q",
+def _table(
+    comparison: Comparison, differences: dict[str, list[tuple[Arm, str, Interval]]]
+) -> Table:
+    """Return masked less random and masked less physical for every condition that has them."""
+    found = {
+        name: {(arm.name, kept): interval for arm, kept, interval in some}
+        for name, some in differences.items()
+    }
+    keys = dict.fromkeys(key for some in found.values() for key in some)
+    order = [arm.name for arm in comparison.done]
+    rows = [
+        (
+            name,
+            kept,
+            *(parts.points(found[control].get((name, kept))) for control, _ in CONTROLS),
+            marks.n_of(
+                part.n for some in found.values() if (part := some.get((name, kept))) is not None
+            ).removeprefix("n = "),
+        )
+        for name, kept in sorted(keys, key=lambda one: order.index(one[0]))
     ]
-    chart = alt.layer(
-        base.mark_rule(strokeWidth=1.2, opacity=0.7).encode(
-            y=alt.Y("low:Q", scale=heights), y2="high:Q"
-        ),
-        base.mark_point(filled=True, size=76, opacity=0.85).encode(
-            y=y, shape=shape, tooltip=tooltip
-        ),
-    ).properties(width=WIDTH, height=HEIGHT)
+    return Table(
+        "Ticket accuracy of the kept units less that of a control, paired by seed "
+        "[95 % t-interval].",
+        ("", "kept units", f"{theme.MINUS} random units", f"{theme.MINUS} physically small", "n"),
+        tuple(rows),
+    )
+
+
+def _figure(table: pd.DataFrame, finding: str) -> Figure:
+    sets = list(dict.fromkeys(table["dataset"]))
+    width = WIDE if len(sets) == 1 else NARROW
+    kinds = [kind for kind in SHAPES if (table["network"] == kind).any()]
+    panels = [
+        _panel(table[table["dataset"] == name], kinds, marks.present(table["op"]), width)
+        .properties(width=width, height=HEIGHT, title=name)
+        for name in sets
+    ]  # fmt: skip
+    chart = alt.concat(*panels, columns=2, spacing={"row": 40, "column": 70})
     return Figure(
         "tickets",
-        title,
-        "Test accuracy (%) of retrained networks against their number of weights",
-        f"Whiskers are 95 % t-intervals over seeds. n = {numbers.span(rows['n'])} seeds.",
+        finding,
+        "Test accuracy (%) against parameters of the network; logarithmic size, and the accuracy "
+        "does not start at zero",
+        "Whiskers are 95 % t-intervals over seeds. Marks of one size are moved apart sideways; "
+        f"pointing at one tells its size. {marks.n_of(table['n'])}; diverged seeds count as "
+        "chance.",
         "retrain/seeds.csv, train/seeds.csv",
-        rows,
-        charts.spec(chart, "Accuracy of retrained networks against their size"),
+        table.drop(columns="ticket"),
+        charts.spec(chart, "Accuracy of retrained networks against their parameters"),
     )
 
 
-def _control_table(controls: Sequence[Control]) -> Table:
-    rows = [(f"{one.arm}: {one.kept} less {one.control}", points(one.interval)) for one in controls]
-    return Table("Tickets less their controls, paired by seed.", ("", "points"), tuple(rows))
+def _domain(sizes: pd.Series) -> tuple[float, float]:
+    low, high = float(sizes.min()), float(sizes.max())
+    margin = max((high / low) ** 0.12, 1.25)
+    return low / margin, high * margin
 
 
-def _all(rows: pd.DataFrame) -> Table:
-    keys = ["arm", "variant", "parameters"]
-    cells = [
-        (
-            f"{arm}: {RETRAIN_VARIANTS.get(str(variant), str(variant))}",
-            f"{int(str(size)):,}",
-            percent(numbers.interval(part["acc"])),
-        )
-        for (arm, variant, size), part in rows.groupby(keys, sort=False)
-    ]
-    return Table("All retrained networks.", ("", "weights", "accuracy"), tuple(cells))
+def placed(table: pd.DataFrame, domain: tuple[float, float], width: int) -> pd.DataFrame:
+    """Return networks with ``place``, those of about one size moved apart on a logarithmic axis.
+
+    Parameters
+    ----------
+    table
+        Column parameters.
+    domain, width
+        Of the axis, in parameters and in pixels.
+    """
+    per_pixel = np.log(domain[1] / domain[0]) / width
+    logs = np.log(table["parameters"].to_numpy(float))
+    place = np.empty(len(logs))
+    for near in set(np.round(logs, 2)):
+        some = np.flatnonzero(np.round(logs, 2) == near)
+        gap = min(GAP, 0.16 * width / len(some))
+        place[some] = logs[some] + per_pixel * gap * (np.arange(len(some)) - (len(some) - 1) / 2)
+    return table.assign(place=np.exp(place))
+
+
+def _panel(table: pd.DataFrame, kinds: Sequence[str], ops: Sequence[str], width: int) -> Any:
+    domain = _domain(table["parameters"])
+    scale = charts.linear(table["mean"], table["low"], table["high"])
+    x = alt.X(
+        "place:Q",
+        scale=alt.Scale(type="log", domain=list(domain), nice=False),
+        axis=alt.Axis(tickCount=6, format="~s", title="parameters"),
+    )
+    y = alt.Y("mean:Q", scale=scale, title="test accuracy (%)")
+    colour = alt.Color(
+        "op:N",
+        scale=alt.Scale(domain=list(ops), range=[f"@{op}" for op in ops]),
+        legend=marks.legend("edited by"),
+    )
+    base = alt.Chart(charts.data(placed(table, domain, width))).encode(x=x, color=colour)
+    shape = alt.Shape(
+        "network:N",
+        scale=alt.Scale(domain=list(kinds), range=[SHAPES[kind] for kind in kinds]),
+        legend=marks.legend("trained"),
+    )
+    return alt.layer(
+        base.transform_filter("isValid(datum.low)")
+        .mark_rule(strokeWidth=1.4)
+        .encode(y=alt.Y("low:Q", scale=scale, title="test accuracy (%)"), y2="high:Q"),
+        base.mark_point(size=70, filled=True, opacity=1).encode(
+            y=y,
+            shape=shape,
+            tooltip=[
+                "condition:N",
+                "network:N",
+                alt.Tooltip("parameters:Q", format=",.0f"),
+                *(alt.Tooltip(f"{name}:Q", format=".2f") for name in ("mean", "low", "high")),
+                "n:Q",
+            ],
+        ),
+    )

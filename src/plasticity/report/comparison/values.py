@@ -57,7 +57,7 @@ def of(one: Reference, params: Params, root: Path) -> Values:
     """
     found = _READERS[one.measure](root, arguments_of(one, params), params)
     diverged = tuple(int(seed) for seed in found.loc[found["status"] != "ok", "seed"])
-    of_diverged = 100 / _classes(root) if one.measure in AS_CHANCE else math.nan
+    of_diverged = chance(root) if one.measure in AS_CHANCE else math.nan
     found = found.assign(value=found["value"].where(found["status"] == "ok", of_diverged))
     if MEASURES[one.measure].unit == "ratio" and one.measure not in _LOGS:
         found = found.assign(value=found["value"].map(math.log, na_action="ignore"))
@@ -67,17 +67,32 @@ def of(one: Reference, params: Params, root: Path) -> Values:
 
 
 @cache
-def _table(stage: str, table: str, root: Path) -> pd.DataFrame:
-    return read_table(stage, table, root)
+def table(stage: str, name: str, root: Path) -> pd.DataFrame:
+    """Return a kept table, read once; nobody may change it.
+
+    Parameters
+    ----------
+    stage, name
+        Of the table.
+    root
+        The folder that the condition's ``reports`` lie in.
+
+    Raises
+    ------
+    DataError
+        When the table is missing or damaged.
+    """
+    return read_table(stage, name, root)
 
 
-def _classes(root: Path) -> int:
-    return int(read_json(root / metrics_path("prepare"))["data"]["classes"])
+def chance(root: Path) -> float:
+    """Return the accuracy of guessing, in percent."""
+    return 100 / int(read_json(root / metrics_path("prepare"))["data"]["classes"])
 
 
 def _trained(column: str) -> Callable[[Path, Given, Params], Found]:
     def read(root: Path, _: Given, __: Params) -> Found:
-        rows = _table("train", "seeds", root)
+        rows = table("train", "seeds", root)
         return rows[["seed", "status"]].assign(value=rows[column].astype(float))
 
     return read
@@ -85,7 +100,7 @@ def _trained(column: str) -> Callable[[Path, Given, Params], Found]:
 
 def _retrained(column: str) -> Callable[[Path, Given, Params], Found]:
     def read(root: Path, given: Given, params: Params) -> Found:
-        rows = _table("retrain", "seeds", root)
+        rows = table("retrain", "seeds", root)
         first = next(iter(params.retrain.variants), "")
         rows = rows[rows["variant"] == given.get("variant", first)]
         return rows[["seed", "status"]].assign(value=rows[column].astype(float))
@@ -95,8 +110,8 @@ def _retrained(column: str) -> Callable[[Path, Given, Params], Found]:
 
 def _newborn(measure: str) -> Callable[[Path, Given, Params], Found]:
     def read(root: Path, given: Given, _: Params) -> Found:
-        seeds = _table("train", "seeds", root)[["seed", "status"]]
-        ratios = contrasts.newborns(_table("train", "cohorts", root))
+        seeds = table("train", "seeds", root)[["seed", "status"]]
+        ratios = contrasts.newborns(table("train", "cohorts", root))
         if layer := given.get("layer"):
             ratios = ratios.of_layer(layer)
         logs = ratios.values(measure, given["moment"]).rename("value").reset_index()
@@ -107,7 +122,7 @@ def _newborn(measure: str) -> Callable[[Path, Given, Params], Found]:
 
 def _streamed(column: str) -> Callable[[Path, Given, Params], Found]:
     def read(root: Path, given: Given, params: Params) -> Found:
-        rows = _table("continual", "seeds", root)
+        rows = table("continual", "seeds", root)
         rows = _chosen(rows, given, params)
         return rows[["seed", "status"]].assign(value=rows[column].astype(float))
 
@@ -115,10 +130,10 @@ def _streamed(column: str) -> Callable[[Path, Given, Params], Found]:
 
 
 def _late_loss(root: Path, given: Given, params: Params) -> Found:
-    rows = _chosen(_table("continual", "tasks", root), given, params)
+    rows = _chosen(table("continual", "tasks", root), given, params)
     late = rows[rows["task"] >= (1 - LATE) * (rows["task"].max() + 1)]
     loss = late.groupby("seed")["loss"].mean().rename("value").reset_index()
-    seeds = _chosen(_table("continual", "seeds", root), given, params)[["seed", "status"]]
+    seeds = _chosen(table("continual", "seeds", root), given, params)[["seed", "status"]]
     return seeds.merge(loss, on="seed", how="left")
 
 

@@ -1,0 +1,104 @@
+"""Accuracy along training against what it cost, seed by seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from plasticity.errors import DataError
+from plasticity.report.comparison import pairs, values
+from plasticity.report.comparison.gather import Arm, Comparison
+
+COSTS = {"flops": "training FLOPs", "steps": "active-unit steps"}
+EPSILON = 1e-9
+"""Relative slack within which two costs are the same."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One condition along its training."""
+
+    arm: Arm
+    rows: pd.DataFrame
+    """Columns seed, epoch, acc, flops, steps: every seed at every epoch."""
+
+    def last(self, cost: str) -> float:
+        """Return the mean over seeds of what the whole training cost."""
+        ends = self.rows[self.rows["epoch"] == self.rows["epoch"].max()]
+        return float(ends[cost].mean())
+
+    def at(self, flops: float) -> dict[int, float]:
+        """Return seed -> accuracy when so much was spent, on a line between two epochs.
+
+        Seeds whose first epoch cost more are left out: nothing was measured before it.
+        """
+        found = {}
+        known = self.rows.dropna(subset=["acc"])
+        for seed in known["seed"].unique():
+            rows = known[known["seed"] == seed]
+            spent = rows["flops"].to_numpy(float)
+            if spent[0] <= flops * (1 + EPSILON):
+                found[int(seed)] = float(np.interp(flops, spent, rows["acc"].to_numpy(float)))
+        return found
+
+
+@dataclass(frozen=True)
+class Group:
+    """Conditions trained alike on the same images: their costs can be compared."""
+
+    curves: tuple[Curve, ...]
+    dense: Curve | None
+    """The full network, trained without an interruption."""
+    flops: float
+    """The most that every condition spends."""
+
+
+def groups(comparison: Comparison) -> tuple[Group, ...]:
+    """Return the conditions that have a history, those of like training together."""
+    found: dict[str, list[Curve]] = {}
+    for arm in comparison.done:
+        if (curve := read(arm)) is not None:
+            alike = pairs.key(arm.params, "op", "compactness", "edit", "intervention", "measure")
+            found.setdefault(alike, []).append(curve)
+    return tuple(_group(curves) for curves in found.values())
+
+
+def _group(curves: Sequence[Curve]) -> Group:
+    dense = [one for one in curves if one.arm.params.op == "dense" and not one.arm.params.rewinds]
+    ends = min(float(one.rows.groupby("seed")["flops"].max().min()) for one in curves)
+    return Group(tuple(curves), next(iter(dense), None), ends)
+
+
+def read(arm: Arm) -> Curve | None:
+    """Return the curve of a condition, or None where it has no history.
+
+    A seed that diverged is at chance from then on, and costs what the others cost.
+    """
+    try:
+        history = values.table("train", "history", arm.folder)
+        seeds = values.table("train", "seeds", arm.folder)
+    except DataError:
+        return None
+    if history.empty:
+        return None
+    measured = pd.DataFrame(
+        {
+            "seed": history["seed"].astype(int),
+            "epoch": history["epoch"].astype(int),
+            "acc": history["acc"].astype(float),
+            "flops": history["flops"].astype(float),
+            "steps": history["active_unit_steps"].astype(float),
+        }
+    )
+    every = pd.MultiIndex.from_product(
+        [sorted(seeds["seed"].astype(int)), sorted(measured["epoch"].unique())],
+        names=["seed", "epoch"],
+    )
+    rows = measured.set_index(["seed", "epoch"]).reindex(every).reset_index()
+    costs = {
+        name: rows[name].fillna(rows.groupby("epoch")[name].transform("mean")) for name in COSTS
+    }
+    broken = set(seeds.loc[seeds["status"] != "ok", "seed"].astype(int))
+    guess = rows["seed"].isin(broken) & rows["acc"].isna()
+    return Curve(arm, rows.assign(**costs, acc=rows["acc"].mask(guess, values.chance(arm.folder))))
