@@ -45,6 +45,8 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the verdicts has read enough
     except PlasticityError as error:
         sys.stderr.write(f"[compare] {error}\n")
         sys.exit(error.exit_code)

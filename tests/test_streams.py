@@ -278,7 +278,7 @@ def test_the_measures_of_a_fixed_matrix_are_those_of_mammoth() -> None:
     matrix = {(0, j): chance[j] for j in range(tasks)}
     matrix |= {(i + 1, j): results[i, j] for i in range(tasks) for j in range(tasks)}
     backward = np.mean([results[-1, j] - results[j, j] for j in range(tasks - 1)])
-    forgot = np.mean([max(results[:-1, j]) - results[-1, j] for j in range(tasks - 1)])
+    forgot = np.mean([max(results[:, j]) - results[-1, j] for j in range(tasks - 1)])
     forward = np.mean([results[j - 1, j] - chance[j] for j in range(1, tasks)])
     assert abs(online.backward_transfer(matrix, tasks) - backward) < 1e-12
     assert abs(online.forgetting(matrix, tasks) - forgot) < 1e-12

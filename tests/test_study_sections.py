@@ -219,7 +219,7 @@ def test_a_study_without_data_has_no_sections(tmp_path: Path) -> None:
 def test_a_condition_by_itself_is_compared_with_nothing(tmp_path: Path) -> None:
     comparison = write_study(tmp_path, {"grow_50": {"retrain.variants": []}})
     anchors = [section.anchor for section in sections.every(comparison)]
-    assert anchors == ["measures", "costs"]
+    assert anchors == ["measures", "costs", "learning"]
 
 
 def test_a_damaged_table_takes_a_condition_out_and_leaves_the_page(tmp_path: Path) -> None:
@@ -239,7 +239,8 @@ def test_every_figure_states_n_and_is_drawn_from_rounded_data(study: Comparison)
         for figure in section.figures
     ]
     names = ["matrix", "slope", "tickets", "costs", "interventions", "correlation_1"]
-    assert [figure.name for figure in drawn] == names
+    streams = ["stream_accuracy", "stream_health"]
+    assert [figure.name for figure in drawn] == names + streams
     for figure in drawn:
         assert "n = " in figure.reading, figure.name
         assert figure.spec["description"]

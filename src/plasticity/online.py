@@ -53,13 +53,13 @@ def average_accuracy(matrix: Matrix, tasks: int) -> float:
 def forgetting(matrix: Matrix, tasks: int) -> float | None:
     """Return the mean drop of each earlier task from its best to the end; None for one task.
 
-    Source: Chaudhry et al. 2018, equation 3, as Mammoth computes it: the best is over all times
-    but the last, those before the task was met included.
+    Source: Mammoth's formula. Its best is over all times, the end included, so nothing is forgotten
+    less than not at all; Chaudhry et al. 2018, equation 3, leave the end out.
     """
     if tasks < 2:
         return None
     drops = [
-        max(matrix[after, task] for after in range(1, tasks)) - matrix[tasks, task]
+        max(matrix[after, task] for after in range(1, tasks + 1)) - matrix[tasks, task]
         for task in range(tasks - 1)
     ]
     return mean(drops)
