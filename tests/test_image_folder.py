@@ -265,7 +265,7 @@ def test_streams_that_need_more_classes_than_the_folder_has_are_refused_at_once(
     assert resolved(real_tree, folder, streams=["class_pairs"], tasks=3).continual.tasks == 3
 
 
-@pytest.mark.parametrize("name", ["nowhere", "a\0b", "~nobody/x", "x" * 3000])
+@pytest.mark.parametrize("name", ["nowhere", "a\0b", "~no such user/x", "x" * 3000])
 def test_a_folder_that_cannot_be_listed_is_left_to_prepare(real_tree, name):
     """Its prepared images may be there all the same."""
     assert resolved(real_tree, name, streams=["class_pairs"], tasks=4).data.folder == name
