@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from plasticity import command, study, study_run
+from plasticity import command, study, study_plan, study_run
 from plasticity.errors import Interrupted, PlasticityError
 
 
@@ -35,8 +35,9 @@ def main() -> None:
     asked = study.read(arguments.study)
     conditions = study.select(asked, arguments.only)
     if arguments.dry_run:
-        for condition in conditions:
-            print(f"{study.status(asked, condition):8}{condition.experiment}")
+        planned = study_plan.plan(asked, conditions, arguments.jobs)
+        print("\n".join(planned.lines))
+        sys.stderr.write(f"[study] {planned.text()}\n")
     else:
         study_run.run(asked, conditions, jobs=arguments.jobs)
 

@@ -38,6 +38,7 @@ LAYERS = {
         "plasticity.significance",
         "plasticity.stats",
         "plasticity.study",
+        "plasticity.study_plan",
         "plasticity.survival",
         "plasticity.tables",
         "plasticity.yaml12",

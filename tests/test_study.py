@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from pathlib import Path
 
 import filelock
@@ -16,9 +17,10 @@ import yaml
 from commands import python
 
 from plasticity import config, files, study, study_run, tables
-from plasticity.errors import ConfigError, Interrupted, PlasticityError
+from plasticity.errors import ConfigError, Interrupted, PlasticityError, StorageError
 from plasticity.yaml12 import read_yaml
 
+Usage = namedtuple("Usage", "total used free")
 ROOT = Path(__file__).resolve().parents[1]
 TREE = read_yaml(ROOT / "params.yaml")
 TREE["presets"] = {  # those used below, read in no time
@@ -418,6 +420,24 @@ def test_a_change_that_is_not_committed_is_refused_by_name(path):
     assert runner.asked == []
 
 
+def test_a_full_disk_is_told_before_anything_starts(monkeypatch):
+    asked, runner = read(TWO), Runner()
+    monkeypatch.setattr(study_run.study_plan.shutil, "disk_usage", lambda _: Usage(10, 9, 10**9))
+    with pytest.raises(
+        StorageError, match=r"1\.0 GB are free, and 1 conditions at a time may need 2"
+    ):
+        run(asked, runner)
+    assert runner.asked == []
+
+
+def test_a_condition_knows_how_long_it_took():
+    asked = read(TWO)
+    run(asked, Runner())
+    record = files.read_json(study.place(asked, asked.conditions[0]) / "condition.json")
+    assert record["seconds"] == 0
+    assert record["cores"] == os.cpu_count()
+
+
 def test_other_changes_do_not_matter():
     asked, runner = read(TWO), Runner()
     Path("README.md").write_text("changed\n")
@@ -440,9 +460,10 @@ def test_progress_goes_to_stderr_a_line_for_each_start_and_end(capsys):
     lines = err.splitlines()
     assert out == ""
     assert lines[0] == "[study] two: 0 of 2 conditions are there"
-    assert lines[1].startswith("[study] grow: starts; log in .dvc/tmp/studies/two/grow-")
-    assert lines[2] == "[study] grow: done in 0:00:00 · 1/2 · elapsed 0:00:00 · eta 0:00:00"
-    assert lines[4].startswith("[study] prune: failed (no luck) in 0:00:00 · 2/2 ·")
+    assert lines[1].startswith("[study] 2 to run, no estimate yet")
+    assert lines[2].startswith("[study] grow: starts; log in .dvc/tmp/studies/two/grow-")
+    assert lines[3] == "[study] grow: done in 0:00:00 · 1/2 · elapsed 0:00:00 · eta 0:00:00"
+    assert lines[5].startswith("[study] prune: failed (no luck) in 0:00:00 · 2/2 ·")
 
 
 def test_a_mapping_takes_the_place_of_a_mapping():

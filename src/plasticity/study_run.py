@@ -21,9 +21,15 @@ import filelock
 import joblib
 import ruamel.yaml
 
-from plasticity import RESULTS_VERSION, config, files
+from plasticity import RESULTS_VERSION, config, files, study_plan
 from plasticity.command import leave_with_parent
-from plasticity.errors import CheckError, ConfigError, Interrupted, PlasticityError
+from plasticity.errors import (
+    CheckError,
+    ConfigError,
+    Interrupted,
+    PlasticityError,
+    StorageError,
+)
 from plasticity.study import DONE, FAILED, Condition, Study, place, put_all, status
 from plasticity.yaml12 import read_yaml
 
@@ -182,13 +188,14 @@ def _tables(folder: Path) -> list[Path]:
     return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
-def _keep(job: Job, clone: Path) -> None:
+def _keep(job: Job, clone: Path, seconds: float) -> None:
     """Put a finished condition's tables in their place, whole or not at all."""
     with files.fresh_folder(job.source.root / place(job.study, job.condition)) as folder:
         for table in _tables(clone):
             files.write_bytes(folder / table.relative_to(clone), table.read_bytes())
         params = job.condition.params.model_dump(mode="json")
-        files.write_json(folder / DONE, job.record | {"params": params})
+        spent = {"seconds": round(seconds), "cores": os.cpu_count()}
+        files.write_json(folder / DONE, job.record | spent | {"params": params})
 
 
 def _keep_failure(job: Job, error: Exception) -> None:
@@ -209,7 +216,7 @@ def _run_one(job: Job, runner: Runner, *, in_worker: bool) -> tuple[str, float, 
     with tempfile.TemporaryDirectory(dir=job.scratch / CLONES, ignore_cleanup_errors=True) as clone:
         try:
             runner(job, Path(clone))
-            _keep(job, Path(clone))
+            _keep(job, Path(clone), time.monotonic() - started)
         except (PlasticityError, OSError) as error:
             why = str(error)
             _keep_failure(job, error)
@@ -238,6 +245,13 @@ def run(
     _tell(f"{study.name}: {len(conditions) - len(todo)} of {len(conditions)} conditions are there")
     if not todo:
         return
+    planned = study_plan.plan(study, conditions, jobs, root)
+    _tell(planned.text())
+    if planned.free_bytes < planned.needed_bytes:
+        raise StorageError(
+            f"{root.absolute()}: {planned.free_bytes / 1e9:.1f} GB are free, and {jobs} conditions "
+            f"at a time may need {planned.needed_bytes / 1e9:.0f}; make room, or take fewer --jobs"
+        )
     source = committed(root)
     scratch = source.root / files.study_scratch(study.name)
     scratch.mkdir(parents=True, exist_ok=True)
