@@ -27,10 +27,12 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=at_least_one, default=1, help="conditions at a time; one uses all cores"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only print what is there")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="CONDITION", help="can be given many times"
+        "--engine", choices=("loky", "dask", "ray"), default="loky", help="who runs conditions"
     )
+    parser.add_argument("--address", help="of a dask or ray cluster that shares this file system")
+    parser.add_argument("--dry-run", action="store_true", help="only print what is there")
+    parser.add_argument("--only", action="append", default=[], metavar="CONDITION")
     arguments = parser.parse_args()
     asked = study.read(arguments.study)
     conditions = study.select(asked, arguments.only)
@@ -39,7 +41,8 @@ def main() -> None:
         print("\n".join(planned.lines))
         sys.stderr.write(f"[study] {planned.text()}\n")
     else:
-        study_run.run(asked, conditions, jobs=arguments.jobs)
+        engine = study_run.Engine(arguments.engine, arguments.address)
+        study_run.run(asked, conditions, jobs=arguments.jobs, engine=engine)
 
 
 if __name__ == "__main__":

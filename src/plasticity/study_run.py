@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,12 +224,23 @@ def _run_one(job: Job, runner: Runner, *, in_worker: bool) -> tuple[str, float, 
     return job.condition.name, time.monotonic() - started, why
 
 
+@dataclass(frozen=True)
+class Engine:
+    """Who runs conditions side by side; what is not loky is no requirement of the project."""
+
+    name: str = "loky"
+    """``loky`` (processes of this machine), ``dask`` or ``ray``."""
+    address: str | None = None
+    """Of a running cluster, whose machines share this file system; None starts a local one."""
+
+
 def run(
     study: Study,
     conditions: Sequence[Condition],
     root: Path = Path(),
     jobs: int = 1,
     runner: Runner = run_in_clone,
+    engine: Engine = Engine(),
 ) -> None:
     """Run the conditions that have no tables yet, so many at a time; one that fails stops no other.
 
@@ -259,7 +271,7 @@ def run(
         with filelock.FileLock(scratch / "lock", timeout=0):
             shutil.rmtree(scratch / CLONES, ignore_errors=True)  # of a killed process
             (scratch / CLONES).mkdir(exist_ok=True)
-            failed = _run_all([Job(study, one, source) for one in todo], jobs, runner)
+            failed = _run_all([Job(study, one, source) for one in todo], jobs, runner, engine)
     except filelock.Timeout as error:
         raise Interrupted(
             f"{study.name}: another process runs this study; wait for it to end or stop it"
@@ -271,18 +283,65 @@ def run(
         )
 
 
-def _run_all(work: Sequence[Job], jobs: int, runner: Runner) -> list[str]:
+@contextmanager
+def _pool(engine: Engine, workers: int) -> Iterator[joblib.Parallel]:
+    """Yield what calls functions side by side.
+
+    Raises
+    ------
+    ConfigError
+        When the engine's package is not there, or no cluster answers at its address.
+    """
+    if engine.name == "loky":
+        yield joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered")
+        return
+    try:
+        if engine.name == "dask":
+            from distributed import Client
+
+            local = {} if engine.address else {"n_workers": workers, "threads_per_worker": 1}
+            with Client(engine.address, **local), joblib.parallel_config("dask"):
+                yield joblib.Parallel(return_as="generator_unordered")
+        else:
+            import ray
+            from ray.util.joblib import register_ray
+
+            ray.init(address=engine.address, num_cpus=None if engine.address else workers)
+            register_ray()
+            try:
+                with joblib.parallel_config("ray"):
+                    yield joblib.Parallel(n_jobs=workers)  # no results before all are there
+            finally:
+                ray.shutdown()
+    except ImportError as error:
+        package = {"dask": "dask[distributed]"}.get(engine.name, engine.name)
+        raise ConfigError(
+            f"--engine {engine.name}: {error}; install it (pip install '{package}'), or use loky"
+        ) from error
+    except (OSError, ConnectionError) as error:
+        raise ConfigError(
+            f"--engine {engine.name}: no cluster answers at {engine.address} ({error})"
+        ) from error
+
+
+def _run_all(work: Sequence[Job], jobs: int, runner: Runner, engine: Engine) -> list[str]:
     """Return the names of the conditions that failed."""
-    started, failed = time.monotonic(), []
     workers = min(jobs, len(work))
-    pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered")
-    outcomes = pool(joblib.delayed(_run_one)(job, runner, in_worker=workers > 1) for job in work)
+    with _pool(engine, workers) as pool:
+        apart = workers > 1 or engine.name != "loky"
+        calls = (joblib.delayed(_run_one)(job, runner, in_worker=apart) for job in work)
+        return _told(pool(calls), len(work))
+
+
+def _told(outcomes: Iterable[tuple[str, float, str | None]], count: int) -> list[str]:
+    """Print each outcome as it comes; return the names of the conditions that failed."""
+    started, failed = time.monotonic(), []
     for done, (name, seconds, why) in enumerate(outcomes, start=1):
         elapsed = time.monotonic() - started
-        left = elapsed / done * (len(work) - done)
+        left = elapsed / done * (count - done)
         _tell(
             f"{name}: {'done' if why is None else f'failed ({why})'} in {_duration(seconds)} · "
-            f"{done}/{len(work)} · elapsed {_duration(elapsed)} · eta {_duration(left)}"
+            f"{done}/{count} · elapsed {_duration(elapsed)} · eta {_duration(left)}"
         )
         if why is not None:
             failed.append(name)
