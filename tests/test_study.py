@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import filelock
@@ -428,6 +429,50 @@ def test_a_full_disk_is_told_before_anything_starts(monkeypatch):
     ):
         run(asked, runner)
     assert runner.asked == []
+
+
+@pytest.mark.parametrize(("engine", "package"), [("dask", "dask[distributed]"), ("ray", "ray")])
+def test_an_engine_that_is_not_installed_is_named_with_what_to_install(
+    monkeypatch, engine, package
+):
+    for name in ("distributed", "ray"):
+        monkeypatch.setitem(sys.modules, name, None)
+    asked, runner = read(TWO), Runner()
+    with pytest.raises(ConfigError) as error:
+        study_run.run(asked, asked.conditions, runner=runner, engine=study_run.Engine(engine))
+    assert f"--engine {engine}" in str(error.value)
+    assert f"pip install '{package}'" in str(error.value)
+    assert runner.asked == []
+
+
+def dies(job, clone):
+    """Leave a table, but be killed before the last condition has one."""
+    if job.condition.name == "prune" and not (job.source.root / "once").exists():
+        (job.source.root / "once").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    files.write_text(clone / "reports/train/seeds.csv", f"table of {job.condition.name}\n")
+    with (job.source.root / "asked").open("a") as file:
+        file.write(f"{job.condition.name}\n")
+
+
+def test_a_killed_worker_loses_nothing_and_nothing_is_run_twice(project):
+    asked = read(with_conditions(grow={}, prune={"op": "prune"}, dense={"op": "dense"}))
+    with pytest.raises(Interrupted, match="a worker was killed"):
+        study_run.run(asked, asked.conditions, jobs=2, runner=dies)
+    study_run.run(asked, asked.conditions, jobs=2, runner=dies)
+    assert {*kept(asked)} == {"grow", "prune", "dense"}
+    assert all("reports/train/seeds.csv" in there for there in kept(asked).values())
+    done_twice = (project / "asked").read_text().split()
+    assert done_twice.count("prune") == 1
+
+
+def test_two_studies_at_once_both_complete():
+    first, second = read(TWO, name="one"), read(TWO, name="other")
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(run, asked, Runner()) for asked in (first, second)]
+    for done in runs:
+        done.result()
+    assert kept(first) == kept(second) == {"grow": WHOLE, "prune": WHOLE}
 
 
 def test_a_condition_knows_how_long_it_took():

@@ -21,6 +21,7 @@ from typing import Any
 import filelock
 import joblib
 import ruamel.yaml
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from plasticity import RESULTS_VERSION, config, files, study_plan
 from plasticity.command import leave_with_parent
@@ -36,6 +37,8 @@ from plasticity.yaml12 import read_yaml
 
 COMMITTED = ("src", "stages", "params.yaml", "dvc.yaml")
 """What decides a result, and so must be as committed when conditions run."""
+SOURCE = str(Path(__file__).parents[1])
+"""Where workers that were started elsewhere find this library."""
 LOG_LINES = 40
 CLONES = "clones"
 _DVC = (  # `dvc` that ends when its launcher is gone, and the stage it runs then does so too
@@ -300,13 +303,16 @@ def _pool(engine: Engine, workers: int) -> Iterator[joblib.Parallel]:
             from distributed import Client
 
             local = {} if engine.address else {"n_workers": workers, "threads_per_worker": 1}
-            with Client(engine.address, **local), joblib.parallel_config("dask"):
+            with Client(engine.address, **local) as client, joblib.parallel_config("dask"):
+                client.run(exec, f"import sys; sys.path.insert(0, {SOURCE!r})")
                 yield joblib.Parallel(return_as="generator_unordered")
         else:
             import ray
             from ray.util.joblib import register_ray
 
-            ray.init(address=engine.address, num_cpus=None if engine.address else workers)
+            seen = {"env_vars": {"PYTHONPATH": f"{SOURCE}:{os.environ.get('PYTHONPATH', '')}"}}
+            cores = None if engine.address else workers
+            ray.init(address=engine.address, num_cpus=cores, runtime_env=seen)
             register_ray()
             try:
                 with joblib.parallel_config("ray"):
@@ -327,10 +333,15 @@ def _pool(engine: Engine, workers: int) -> Iterator[joblib.Parallel]:
 def _run_all(work: Sequence[Job], jobs: int, runner: Runner, engine: Engine) -> list[str]:
     """Return the names of the conditions that failed."""
     workers = min(jobs, len(work))
-    with _pool(engine, workers) as pool:
-        apart = workers > 1 or engine.name != "loky"
-        calls = (joblib.delayed(_run_one)(job, runner, in_worker=apart) for job in work)
-        return _told(pool(calls), len(work))
+    try:
+        with _pool(engine, workers) as pool:
+            apart = workers > 1 or engine.name != "loky"
+            calls = (joblib.delayed(_run_one)(job, runner, in_worker=apart) for job in work)
+            return _told(pool(calls), len(work))
+    except TerminatedWorkerError as error:
+        raise Interrupted(
+            "a worker was killed, perhaps for want of memory; the same command continues"
+        ) from error
 
 
 def _told(outcomes: Iterable[tuple[str, float, str | None]], count: int) -> list[str]:
