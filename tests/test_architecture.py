@@ -87,7 +87,10 @@ LAYERS = {
         "plasticity.results",
         "plasticity.stream_results",
     ),
-    6: ("plasticity.study_run",),
+    6: (
+        "plasticity.doctor",
+        "plasticity.study_run",
+    ),
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 LIBRARY = modules(SRC / "plasticity")

@@ -23,7 +23,7 @@ TREE["presets"] = {  # those used below, so that a file is read in a tenth of a 
 }
 SECTIONS = tuple(sections.Params.model_fields)
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py"))
-BESIDE = ["compare", "export", "study"]
+BESIDE = ["compare", "doctor", "export", "study"]
 """Modules of ``stages`` that the pipeline does not run."""
 REMOVED = None
 CIFAR_LAPTOP = {"dataset": "cifar10", "scale": "laptop"}

@@ -14,7 +14,7 @@ from plasticity.yaml12 import read_yaml
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = DVC["stages"]
 COMPUTING = ("prepare", "train", "extract", "retrain", "continual")
-BESIDE = {"compare", "export", "study"}
+BESIDE = {"compare", "doctor", "export", "study"}
 """Modules of ``stages`` that the pipeline does not run."""
 STREAMS = "[permuted_inputs, random_labels, split_classes, slowly_changing_regression]"
 REPORT_FOLDER = ROOT / "src" / "plasticity" / "report"

@@ -8,6 +8,7 @@ place whole or not at all.
 import datetime
 import os
 import shutil
+import site
 import subprocess
 import sys
 import tempfile
@@ -304,7 +305,7 @@ def _pool(engine: Engine, workers: int) -> Iterator[joblib.Parallel]:
 
             local = {} if engine.address else {"n_workers": workers, "threads_per_worker": 1}
             with Client(engine.address, **local) as client, joblib.parallel_config("dask"):
-                client.run(exec, f"import sys; sys.path.insert(0, {SOURCE!r})")
+                client.run(site.addsitedir, SOURCE)
                 yield joblib.Parallel(return_as="generator_unordered")
         else:
             import ray
