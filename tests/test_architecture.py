@@ -29,6 +29,7 @@ LAYERS = {
         "plasticity.learners",
         "plasticity.online",
         "plasticity.progress",
+        "plasticity.published",
         "plasticity.rng",
         "plasticity.sections",
         "plasticity.stats",
