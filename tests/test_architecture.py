@@ -32,6 +32,7 @@ LAYERS = {
         "plasticity.online",
         "plasticity.planning",
         "plasticity.progress",
+        "plasticity.published",
         "plasticity.ranks",
         "plasticity.rng",
         "plasticity.sections",

@@ -214,7 +214,7 @@ def test_a_mean_beyond_the_picture_ends_in_an_arrow(whole: Comparison) -> None:
 
 
 def command(folder: Path, *arguments: str):
-    for name in ("src", "stages"):
+    for name in ("src", "stages", "data/published"):
         shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
     return python(folder, "-m", "stages.compare", *arguments)
 

@@ -25,6 +25,7 @@ REPORT_HTML = REPORTS / "report.html"
 FIGURES = REPORTS / "figures"
 STUDY_HTML = REPORTS / "study.html"
 STUDY_FIGURES = REPORTS / "study"
+PUBLISHED = Path("data/published")
 
 
 def table_path(stage: str, table: str) -> Path:
@@ -55,6 +56,11 @@ def final_state_path(seed: int) -> Path:
 def subnetwork_path(seed: int) -> Path:
     """Return the folder of a seed's extracted network."""
     return SUBNETWORKS / f"seed-{seed}"
+
+
+def published_path(name: str) -> Path:
+    """Return the path of a table of published numbers; unlike its neighbours Git tracks it."""
+    return PUBLISHED / f"{name}.csv"
 
 
 def study_path(study: str, experiment: str) -> Path:

@@ -33,6 +33,23 @@ class Interval:
         """Upper end, or None for a single seed."""
         return None if self.half_width is None else self.mean + self.half_width
 
+    @property
+    def error(self) -> float | None:
+        """Standard error of the mean: a 95 % half-width over its t-quantile at n - 1; or None."""
+        if self.half_width is None:
+            return None
+        return self.half_width / float(stats.t.ppf(0.975, self.n - 1))
+
+    def errors_from(self, other: "Interval") -> float | None:
+        """Return this mean less another, in standard errors of the difference of unpaired means.
+
+        None where a side has no interval, or where neither varies.
+        """
+        if self.error is None or other.error is None:
+            return None
+        both = math.hypot(self.error, other.error)
+        return (self.mean - other.mean) / both if both else None
+
 
 @dataclass(frozen=True)
 class Welch:

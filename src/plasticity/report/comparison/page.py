@@ -12,7 +12,7 @@ from plasticity import RESULTS_VERSION
 from plasticity.files import STUDY_FIGURES, STUDY_HTML, fresh_folder, write_bytes, write_text
 from plasticity.report import charts, theme
 from plasticity.report.charts import Figure
-from plasticity.report.comparison import gather, scorecard, sections
+from plasticity.report.comparison import gather, published, scorecard, sections
 from plasticity.report.comparison.gather import Comparison
 from plasticity.report.comparison.verdicts import Decision, Verdict
 from plasticity.report.page import FOLDER, environment, scripts_and_hashes, svg
@@ -35,6 +35,8 @@ def write(comparison: Comparison, root: Path = Path()) -> int:
     with fresh_folder(root / STUDY_FIGURES) as folder:
         _write_csv(folder / "contrasts.csv", scorecard.frame(comparison.decisions))
         _write_csv(folder / "values.csv", values_frame(comparison))
+        if not (beside := published.frame(comparison)).empty:
+            _write_csv(folder / "published.csv", beside)
         for figure in _figures(body):
             _write_csv(folder / f"{figure.name}.csv", charts.rounded(figure.data))
         if key := next(iter(_figures(body)), None):

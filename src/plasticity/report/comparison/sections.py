@@ -9,6 +9,7 @@ from plasticity.report.comparison import (
     interventions,
     matrix,
     planner,
+    published,
     slope,
     stream_tables,
     tickets,
@@ -29,6 +30,7 @@ def every(comparison: Comparison) -> tuple[Section, ...]:
         correlation.section(comparison),
         stream_tables.section(comparison),
         integration.section(comparison),
+        published.section(comparison),
         planner.section(comparison),
         failures.section(comparison),
     )
