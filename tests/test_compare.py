@@ -152,7 +152,7 @@ def test_an_arm_that_was_not_run_leaves_its_claims_open(tmp_path: Path) -> None:
     assert [one.verdict for one in comparison.decisions] == ["not run", "supported"]
     text = text_of(written(tmp_path, comparison))
     assert "prune_50 was not run" in text
-    assert "Unfinished. 1 of 2 conditions are missing." in text
+    assert "Unfinished 1 of 2 conditions are missing." in text
 
 
 def test_an_arm_that_failed_says_why(tmp_path: Path) -> None:
