@@ -194,6 +194,15 @@ def test_equal_size_is_what_the_paper_states(own, same):
     assert published.same_size(row("T10", "grow, 50 %"), params(**own)) is same
 
 
+def test_a_substitute_is_never_of_equal_size():
+    own = params(dataset="cifar100", continual__streams=["class_pairs"], continual__images=1200,
+                 continual__batch=100, continual__tasks=500, continual__steps=120,
+                 continual__edit_every=120, continual__learners=["backprop"])  # fmt: skip
+    substitute = row("T14", "dense", "ImageNet")
+    ((_, own),) = published.runs_of(substitute, own, list(stream_runs(own).values()))
+    assert not published.same_size(substitute, own)
+
+
 def settings_of(name):
     """Return the arms of a study, each with its parameters and the runs of its streams."""
     asked = study.read(ROOT / "studies" / f"{name}.yaml", ROOT / "params.yaml")
@@ -258,7 +267,11 @@ ARMS = {
     "prune_50": {"op": "prune", "compactness": 0.5},
     "prune_20": {"op": "prune", "compactness": 0.2},
     "dense": {"op": "dense", "retrain.variants": ["physical_fresh"]},
-}
+    "grow_40": {"op": "grow", "compactness": 0.4, "scale": "laptop", "train.lr": 0.1,
+                "data.train_images": "all", "data.test_images": "all",
+                "train.epochs": 200, "retrain.epochs": 200},
+}  # fmt: skip
+"""The last has the paper's size, but all else from another scale."""
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +316,7 @@ def test_a_condition_stands_beside_its_row_with_its_difference_in_standard_error
     full, small = line_of(paper, "T10", "grow, 50 %")
     assert full[1:4] == ("grow_50 (paper)", "83.80 ± 0.15", "83.80 ± 1.04 (n 5, 0.0 SE)")
     assert small[1] == "grow_50_small (laptop: reduced)"
+    assert line_of(paper, "T10", "grow, 40 %")[0][1] == "grow_40 (laptop)"
     cell = next(one for one in beside.cells(paper) if one.condition == "grow_50")
     error = math.hypot(0.152 / 2.2621571628540993, math.sqrt(0.7 / 5))
     assert cell.apart == pytest.approx((83.8 - 83.802) / error)
