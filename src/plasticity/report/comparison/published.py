@@ -292,7 +292,7 @@ def _failures(far: Sequence[Cell]) -> Table:
 
 def _finding(judged: int, far: int) -> str:
     if not judged:
-        return "Nothing here is of the published size yet, so nothing here replicates or fails to"
+        return "Nothing here is of the published size: no difference is a failure to replicate"
     noun = "number" if judged == 1 else "numbers"
     return (
         f"Of {judged} {noun} at equal size, {far} {'is' if far == 1 else 'are'} more than 2 "
