@@ -5,15 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-from plasticity import command, study, study_plan, study_run
+from plasticity import command, study, study_clone, study_plan, study_run
 from plasticity.errors import Interrupted, PlasticityError
-
-
-def at_least_one(text: str) -> int:
-    """Return a number of jobs."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer of at least 1")
-    return int(text)
 
 
 def main() -> None:
@@ -24,25 +17,24 @@ def main() -> None:
         epilog=f"{command.EXIT_CODES}; 1 a condition failed (the same command tries it again)",
     )
     parser.add_argument("study", type=Path, help="such as studies/mechanism.yaml")
-    parser.add_argument(
-        "--jobs", type=at_least_one, default=1, help="conditions at a time; one uses all cores"
-    )
-    parser.add_argument(
-        "--engine", choices=("loky", "dask", "ray"), default="loky", help="who runs conditions"
-    )
-    parser.add_argument("--address", help="of a dask or ray cluster that shares this file system")
-    parser.add_argument("--dry-run", action="store_true", help="only print what is there")
-    parser.add_argument("--only", action="append", default=[], metavar="CONDITION")
+    option = parser.add_argument
+    option("--jobs", type=int, default=1, help="conditions at a time; one uses all cores")
+    option("--retries", type=int, default=1, help="tries after a failure (default: 1)")
+    option("--engine", choices=("loky", "dask", "ray"), default="loky", help="who runs them")
+    option("--address", help="of a dask or ray cluster that shares this file system")
+    option("--dry-run", action="store_true", help="only print what is there")
+    option("--only", action="append", default=[], metavar="CONDITION")
     arguments = parser.parse_args()
+    how = (arguments.engine, arguments.address, arguments.jobs, arguments.retries)
+    engine = study_run.Engine(*how)
     asked = study.read(arguments.study)
     conditions = study.select(asked, arguments.only)
     if arguments.dry_run:
         planned = study_plan.plan(asked, conditions, arguments.jobs)
         print("\n".join(planned.lines))
-        sys.stderr.write(f"[study] {planned.text()}\n")
+        study_clone.tell(planned.text())
     else:
-        engine = study_run.Engine(arguments.engine, arguments.address)
-        study_run.run(asked, conditions, jobs=arguments.jobs, engine=engine)
+        study_run.run(asked, conditions, engine=engine)
 
 
 if __name__ == "__main__":
@@ -50,10 +42,10 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.stderr.write("[study] stopped; run the same command to continue\n")
+        study_clone.tell("stopped; run the same command to continue")
         sys.exit(Interrupted.exit_code)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the list has read enough
     except PlasticityError as error:
-        sys.stderr.write(f"[study] {error}\n")
+        study_clone.tell(str(error))
         sys.exit(error.exit_code)

@@ -29,6 +29,7 @@ LAYERS = {
         "plasticity.files",
         "plasticity.inert",
         "plasticity.learners",
+        "plasticity.leases",
         "plasticity.online",
         "plasticity.planning",
         "plasticity.progress",
@@ -90,6 +91,7 @@ LAYERS = {
     ),
     6: (
         "plasticity.doctor",
+        "plasticity.study_clone",
         "plasticity.study_run",
     ),
 }

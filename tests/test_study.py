@@ -17,7 +17,7 @@ import pytest
 import yaml
 from commands import python
 
-from plasticity import config, files, study, study_run, tables
+from plasticity import config, files, study, study_clone, study_run, tables
 from plasticity.errors import ConfigError, Interrupted, PlasticityError, StorageError
 from plasticity.yaml12 import read_yaml
 
@@ -266,10 +266,10 @@ def test_a_relative_folder_of_images_is_looked_for_in_the_project_and_not_in_the
         given.update(env)
         return subprocess.CompletedProcess(command, 0)
 
-    job = study_run.Job(read(TWO), read(TWO).conditions[0], study_run.committed(project))
+    job = study_clone.Job(read(TWO), read(TWO).conditions[0], study_clone.committed(project))
     job.log.parent.mkdir(parents=True)
-    monkeypatch.setattr(study_run.subprocess, "run", look)
-    study_run._dvc(job, project / "clone", "repro")
+    monkeypatch.setattr(study_clone.subprocess, "run", look)
+    study_clone._dvc(job, project / "clone", "repro")
     monkeypatch.setenv("PLASTICITY_PROJECT", given["PLASTICITY_PROJECT"])
     assert files.image_folder("images") == project / "images"
 
@@ -362,6 +362,38 @@ def test_a_condition_that_failed_is_tried_again():
     run(asked, again)
     assert again.asked == ["grow"]
     assert kept(asked) == {"grow": WHOLE, "prune": WHOLE}
+
+
+class Recovers(Runner):
+    """Fails so many times, then does not."""
+
+    def __init__(self, times):
+        super().__init__("grow")
+        self.times = times
+
+    def __call__(self, job, clone):
+        if len(self.asked) == self.times:
+            self.failing = ()
+        super().__call__(job, clone)
+
+
+def test_a_condition_that_fails_is_tried_again_as_often_as_asked(capsys):
+    asked, runner = read(with_conditions(grow={}, prune={"op": "prune"})), Recovers(2)
+    study_run.run(asked, asked.conditions, engine=study_run.Engine(retries=2), runner=runner)
+    record = files.read_json(study.place(asked, asked.conditions[0]) / "condition.json")
+    assert runner.asked == ["grow", "grow", "grow", "prune"]
+    assert kept(asked) == {"grow": WHOLE, "prune": WHOLE}  # and no record of a failure
+    assert record["attempts"] == 3
+    assert capsys.readouterr().err.count("grow: failed (no luck); tried again") == 2
+
+
+def test_a_condition_that_goes_on_failing_is_given_up():
+    asked, runner = read(with_conditions(grow={})), Recovers(9)
+    with pytest.raises(PlasticityError, match="1 of 1 conditions failed: grow"):
+        study_run.run(asked, asked.conditions, engine=study_run.Engine(retries=2), runner=runner)
+    record = files.read_json(study.place(asked, asked.conditions[0]) / "failed.json")
+    assert runner.asked == ["grow"] * 3
+    assert record["attempts"] == 3
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_failed_condition():
@@ -457,9 +489,10 @@ def dies(job, clone):
 
 def test_a_killed_worker_loses_nothing_and_nothing_is_run_twice(project):
     asked = read(with_conditions(grow={}, prune={"op": "prune"}, dense={"op": "dense"}))
+    two = study_run.Engine(jobs=2)
     with pytest.raises(Interrupted, match="a worker was killed"):
-        study_run.run(asked, asked.conditions, jobs=2, runner=dies)
-    study_run.run(asked, asked.conditions, jobs=2, runner=dies)
+        study_run.run(asked, asked.conditions, engine=two, runner=dies)
+    study_run.run(asked, asked.conditions, engine=two, runner=dies)
     assert {*kept(asked)} == {"grow", "prune", "dense"}
     assert all("reports/train/seeds.csv" in there for there in kept(asked).values())
     done_twice = (project / "asked").read_text().split()
@@ -511,6 +544,21 @@ def test_progress_goes_to_stderr_a_line_for_each_start_and_end(capsys):
     assert lines[5].startswith("[study] prune: failed (no luck) in 0:00:00 · 2/2 ·")
 
 
+def test_the_last_line_of_a_log_is_told_once_while_a_condition_runs(project, monkeypatch, capsys):
+    job = study_clone.Job(read(TWO), read(TWO).conditions[0], study_clone.committed(project))
+    monkeypatch.setattr(study_clone, "FIRST_NEWS", 0.01)
+    monkeypatch.setattr(study_clone, "LONGEST_SILENCE", 0.01)
+    with study_clone._news(job):
+        time.sleep(0.05)  # no log yet
+        for line in ("Running stage 'train':", "[train]  50% · 3 seeds · eta 2s\n"):
+            files.write_text(job.log, f"an earlier line\n{line}\n")
+            time.sleep(0.2)
+    assert capsys.readouterr().err.splitlines() == [
+        "[study] grow: Running stage 'train':",
+        "[study] grow: [train]  50% · 3 seeds · eta 2s",
+    ]
+
+
 def test_a_mapping_takes_the_place_of_a_mapping():
     tree = {"a": {"rule": "x", "old": 1}, "b": "name"}
     assert study.put_all(tree, {"a": {"rule": "y"}, "b": {"rule": "z"}}) == []
@@ -543,7 +591,8 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(project):
     [
         (["absent.yaml"], "absent.yaml: is missing"),
         (["two.yaml", "--only", "gorw"], "did you mean 'grow'?"),
-        (["two.yaml", "--jobs", "0"], "got '0', expected an integer of at least 1"),
+        (["two.yaml", "--jobs", "0"], "--jobs: got 0, expected at least 1"),
+        (["two.yaml", "--retries", "-1"], "--retries: got -1, expected at least 0"),
     ],
 )
 def test_a_wrong_command_ends_with_2(project, arguments, told):

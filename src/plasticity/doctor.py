@@ -12,10 +12,11 @@ from typing import Literal
 
 import filelock
 
-from plasticity import config, files, raw
+from plasticity import config, files, leases, raw
 from plasticity.errors import PlasticityError
+from plasticity.study_clone import COMMITTED
 from plasticity.study_plan import DISK
-from plasticity.study_run import CLONES, COMMITTED
+from plasticity.study_run import CLONES
 
 Level = Literal["ok", "warn", "fail"]
 LEAST_PYTHON = (3, 11)
@@ -166,8 +167,8 @@ def _free(lock: Path) -> bool:
 
 
 def device(_: Path) -> tuple[Level, str]:
-    """Return whether there is an NVIDIA device, without loading torch."""
-    found = sorted(Path("/dev").glob("nvidia[0-9]*"))
+    """Return which NVIDIA devices a study would lease, without loading torch."""
+    found = leases.devices()
     return "ok", f"{len(found)} CUDA devices" if found else "no CUDA device; runs use the CPU"
 
 
