@@ -17,7 +17,12 @@ TREE["presets"] = {"tiny": {"digits": TREE["presets"]["tiny"]["digits"]}}  # rea
 STUDY = {
     "title": "Two",
     "settings": {"scale": "tiny", "dataset": "digits"},
-    "conditions": {"grow_20": {"op": "grow"}, "prune_20": {"op": "prune"}},
+    "conditions": {
+        "grow_20": {"op": "grow"},
+        "prune_20": {"op": "prune"},
+        "other_first": {"op": "prune", "retrain.variants": ["physical_fresh", "masked_fresh"]},
+        "alone": {"op": "prune", "retrain.variants": ["physical_fresh"]},
+    },
 }
 CLAIM = {
     "says": "Grow is better",
@@ -58,6 +63,13 @@ def test_a_side_may_name_another_measure_with_its_arguments_or_be_a_pair_or_a_nu
         "grow_20 ticket.acc random_fresh",
         "grow_20 cycle.acc",
     ]
+
+
+def test_sides_that_say_which_variant_may_be_of_different_ones():
+    said = ["grow_20 ticket.acc masked_fresh", "other_first ticket.acc physical_fresh"]
+    assert read({"contrasts": [said]}).contrasts
+    alone = ["grow_20 ticket.acc masked_fresh", "alone ticket.acc"]
+    assert read({"contrasts": [alone]}).contrasts  # its only one, so nothing is guessed
 
 
 def test_a_correlation_has_two_measures_of_each_condition():
@@ -111,9 +123,26 @@ WRONG = {
     ),
     "two units": (
         {"contrasts": [["grow_20", "grow_20 newborn.grad end"]]},
-        ["has 2 units, expected one"],
+        ["claims.C1.contrasts: got 2 units (points, ratio), expected one"],
     ),
-    "numbers alone": ({"contrasts": [[1, 2]]}, ["has 0 units, expected one"]),
+    "two units in two contrasts": (
+        {"contrasts": [["grow_20", "prune_20"], ["grow_20 flops", 2]]},
+        ["claims.C1.contrasts: got 2 units (points, ratio), expected one"],
+    ),
+    "numbers alone": ({"contrasts": [[1, 2]]}, ["claims.C1.contrasts: [1.0, 2.0] names no"]),
+    "a side and itself": (
+        {"contrasts": [["grow_20", "grow_20 cycle.acc"]]},
+        ["compares a side with itself"],
+    ),
+    "factor of nothing": (
+        {"metric": "flops", "contrasts": [["grow_20", 0]]},
+        ["[grow_20 flops, 0.0]: a ratio is compared with a factor"],
+    ),
+    "no margin at all": ({"margin": 0.0}, ["claims.C1.margin: got 0.0, expected"]),
+    "defaults that differ": (
+        {"metric": "ticket.acc", "contrasts": [["grow_20", "other_first"]]},
+        ["would compare the variants masked_fresh and physical_fresh, the first of each side"],
+    ),
     "ratio without a margin": (
         {"metric": "newborn.act end", "expects": "same", "contrasts": [["grow_20", 1]]},
         ["claims.C1.margin: got None, expected more than 1"],

@@ -33,6 +33,8 @@ class Argument:
     name: str
     allowed: Callable[[Params], Collection[str]]
     needed: bool = False
+    first: bool = True
+    """Whether it is the first of those allowed when it is left out; else it is all of them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def _steps(params: Params) -> Collection[str]:
 
 _VARIANT = Argument("variant", lambda params: params.retrain.variants)
 _MOMENT = Argument("moment", lambda _: ("birth", "end"), needed=True)
-_LAYER = Argument("layer", _layers)
+_LAYER = Argument("layer", _layers, first=False)
 _STREAM = (
     Argument("learner", lambda params: params.continual.learners),
     Argument(
@@ -108,7 +110,7 @@ class ClaimForm(BaseModel):
     paper: Annotated[str, Field(max_length=300)] = ""
     expects: Expectation
     metric: Annotated[str | tuple[str, str], BeforeValidator(lambda v: _frozen(v))] = "cycle.acc"
-    margin: Annotated[float | None, Field(ge=0)] = None
+    margin: Annotated[float | None, Field(gt=0)] = None
     contrasts: Annotated[tuple[Any, ...], BeforeValidator(lambda v: _frozen(v))] = ()
     across: Annotated[tuple[str, ...], BeforeValidator(lambda v: _frozen(v))] = ()
 
@@ -205,6 +207,7 @@ def parse_claim(
         first, second = form.metric
         across = tuple((reference(one, first), reference(one, second)) for one in form.across)
     errors += _mixed(where, form, pairs)
+    errors += [line for pair in pairs for line in _unlike(where, pair, conditions)]
     claim = Claim(name, form.says, form.paper, form.expects, margin, pairs, across)
     limit, wrong = _margin(where, form, margin, claim)
     return replace(claim, margin=limit), errors + wrong
@@ -239,15 +242,51 @@ def _mixed(where: str, form: ClaimForm, pairs: Iterable[Any]) -> list[str]:
         )
     if form.across and form.expects not in ("more", "less"):
         errors.append(f"{where}.expects: got '{form.expects}'; a correlation is 'more' or 'less'")
+    used = {one.measure for pair in pairs for one in _references(pair)}
+    units = {MEASURES[name].unit for name in used & {*MEASURES}}
+    if len(units) > 1:
+        errors.append(
+            f"{where}.contrasts: got {len(units)} units ({', '.join(sorted(units))}), expected "
+            "one; make a claim of each"
+        )
     for pair in pairs:
-        used = {one.measure for one in _references(pair)}
-        units = {MEASURES[name].unit for name in used & {*MEASURES}}
-        if used <= {*MEASURES} and len(units) != 1:
-            errors.append(
-                f"{where}.contrasts: {_text(pair)} has {len(units)} units, expected one; compare "
-                "like with like"
-            )
+        if not any(True for _ in _references(pair)):
+            errors.append(f"{where}.contrasts: {_text(pair)} names no condition")
+        if units == {"ratio"} and any(number <= 0 for number in _numbers(pair)):
+            errors.append(f"{where}.contrasts: {_text(pair)}: a ratio is compared with a factor")
     return errors
+
+
+def _unlike(where: str, pair: Any, conditions: Mapping[str, Params]) -> Iterator[str]:
+    """Return why the sides of a contrast are not of the same kind."""
+    if isinstance(pair, tuple) and len(pair) == 2 and pair[0] == pair[1]:
+        yield f"{where}.contrasts: {_text(pair)} compares a side with itself"
+    known = [one for one in _references(pair) if one.condition in conditions]
+    taken = [found for one in known for found in _taken(one, conditions[one.condition])]
+    for name in sorted({name for name, _, guessed in taken if guessed}):
+        values = sorted({value for other, value, _ in taken if other == name})
+        if len(values) > 1:
+            yield (
+                f"{where}.contrasts: {_text(pair)} would compare the {name}s "
+                f"{' and '.join(values)}, the first of each side; say which"
+            )
+
+
+def _taken(one: Reference, params: Params) -> Iterator[tuple[str, str, bool]]:
+    """Return each argument of which one is taken, which, and whether others could have been."""
+    for argument in MEASURES[one.measure].arguments if one.measure in MEASURES else ():
+        allowed = list(argument.allowed(params))
+        if allowed and argument.first and not argument.needed:
+            given = arguments_of(one, params).get(argument.name)
+            yield argument.name, given or allowed[0], given is None and len(allowed) > 1
+
+
+def _numbers(side: Any) -> Iterator[float]:
+    if isinstance(side, float):
+        yield side
+    elif isinstance(side, tuple):
+        for part in side:
+            yield from _numbers(part)
 
 
 def _text(side: Any) -> str:
