@@ -1,14 +1,19 @@
 """Where checkpoints are kept: a changed setting never meets an old state."""
 
+import os
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 from test_recipe import params_of
 
-from plasticity import launch
+from plasticity import files, launch
 from plasticity.config import STAGE_PARAMS
-from plasticity.errors import DeviceError
+from plasticity.errors import DeviceError, Interrupted
 from plasticity.sections import Params
 
 
@@ -95,3 +100,40 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(DeviceError, match="sees no CUDA device"):
         launch.resolve_device("cuda")
     assert launch.resolve_device("auto") == "cpu"
+
+
+def test_a_study_waits_for_another_process_and_a_user_is_told_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "LOCK_SECONDS", 0.05)
+    files.write_text(tmp_path / "owner", "123")
+    held = filelock.FileLock(tmp_path / "lock")
+    held.acquire()
+    with pytest.raises(Interrupted, match="process 123 is still"), launch._locked(tmp_path):
+        pass
+    monkeypatch.setenv(launch.PATIENT, "1")
+    threading.Timer(0.3, held.release).start()
+    with launch._locked(tmp_path):
+        pass
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" for ")[0] for line in told] == ["waiting up to 0.05 s", "waiting"]
+
+
+def test_checkpoints_that_nobody_touched_for_long_are_forgotten(tmp_path: Path) -> None:
+    for name in ("current", "old", "new"):
+        files.write_text(tmp_path / name / "step", "")
+    days = launch.KEEP_DAYS * 86400
+    for name in ("current", "old"):
+        os.utime(tmp_path / name / "step", (time.time() - days - 60,) * 2)
+    launch._forget_old(tmp_path / "current")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "new"]
+
+
+def test_what_another_process_is_saving_is_neither_old_nor_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files come and go between being listed and being looked at."""
+    files.write_text(tmp_path / "busy" / "step", "")
+    monkeypatch.setattr(Path, "rglob", lambda self, _: iter([self / "gone"]))
+    launch._forget_old(tmp_path / "current")
+    assert (tmp_path / "busy").is_dir()

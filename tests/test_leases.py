@@ -32,22 +32,42 @@ def hold(folder, names, seconds):
     )
 
 
-def test_the_devices_of_a_scheduler_are_the_ones_that_may_be_used(monkeypatch):
-    for visible, names in (("2, GPU-7", ("2", "GPU-7")), ("", ()), ("0", ("0",))):
-        monkeypatch.setenv(leases.VISIBLE, visible)
-        assert leases.devices() == names
+def driver(monkeypatch, tmp_path, script):
+    """Put a driver in the path that answers so."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.delenv(leases.VISIBLE, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+TWO = "echo 0, GPU-a; echo 1, GPU-b"
 
 
 @pytest.mark.parametrize(
     ("script", "names"),
-    [("echo GPU-1; echo GPU-2", ("GPU-1", "GPU-2")), ("echo No devices were found; exit 6", ())],
+    [(TWO, ("GPU-a", "GPU-b")), ("echo No devices were found; exit 6", ())],
 )
-def test_else_the_driver_is_asked(monkeypatch, tmp_path, script, names):
-    driver = tmp_path / "nvidia-smi"
-    driver.write_text(f"#!/bin/sh\n{script}\n")
-    driver.chmod(0o755)
-    monkeypatch.delenv(leases.VISIBLE, raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+def test_the_driver_is_asked_which_devices_there_are(monkeypatch, tmp_path, script, names):
+    driver(monkeypatch, tmp_path, script)
+    assert leases.devices() == names
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        ("1", ("GPU-b",)),
+        ("1, GPU-a", ("GPU-b", "GPU-a")),
+        ("MIG-7", ("MIG-7",)),
+        ("", ()),
+        ("-1", ()),
+        ("NoDevFiles", ()),
+        ("0,-1,1", ("GPU-a",)),  # as CUDA reads it
+    ],
+)
+def test_a_device_has_one_name_whatever_a_scheduler_calls_it(monkeypatch, tmp_path, visible, names):
+    driver(monkeypatch, tmp_path, TWO)
+    monkeypatch.setenv(leases.VISIBLE, visible)
     assert leases.devices() == names
 
 
@@ -79,11 +99,12 @@ def test_a_job_that_fails_gives_its_device_back(tmp_path):
 
 def test_processes_wait_for_each_other_and_not_for_the_dead(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "POLL_SECONDS", 0.05)
-    short, dead = hold(tmp_path, "a", 0.5), hold(tmp_path, "b", 600)
+    short, dead, told = hold(tmp_path, "a", 0.5), hold(tmp_path, "b", 600), []
     assert [one.stdout.readline().strip() for one in (short, dead)] == ["a", "b"]
     started = time.monotonic()
-    with leases.lease(("a", "b"), tmp_path) as shown:
+    with leases.lease(("a", "b"), tmp_path, lambda: told.append("waits")) as shown:
         assert shown == {leases.VISIBLE: "a"}
+        assert told == ["waits"]
         assert short.wait() == 0
         dead.send_signal(signal.SIGKILL)
         dead.communicate()

@@ -355,6 +355,18 @@ def test_a_condition_that_fails_is_recorded_and_stops_no_other():
     assert [study.status(asked, one) for one in asked.conditions] == ["failed", "done"]
 
 
+def test_a_failure_that_cannot_be_recorded_stops_no_other(monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    asked, runner = read(TWO), Runner("grow")
+    monkeypatch.setattr(study_run.files, "write_json", full)
+    with pytest.raises(PlasticityError, match="2 of 2 conditions failed"):
+        run(asked, runner)
+    assert runner.asked == ["grow", "prune"]
+    assert "grow: its failure cannot be recorded" in capsys.readouterr().err
+
+
 def test_a_condition_that_failed_is_tried_again():
     asked, again = read(TWO), Runner()
     with pytest.raises(PlasticityError):
@@ -383,7 +395,7 @@ def test_a_condition_that_fails_is_tried_again_as_often_as_asked(capsys):
     record = files.read_json(study.place(asked, asked.conditions[0]) / "condition.json")
     assert runner.asked == ["grow", "grow", "grow", "prune"]
     assert kept(asked) == {"grow": WHOLE, "prune": WHOLE}  # and no record of a failure
-    assert record["attempts"] == 3
+    assert record["earlier_errors"] == ["no luck", "no luck"]
     assert capsys.readouterr().err.count("grow: failed (no luck); tried again") == 2
 
 
@@ -393,7 +405,8 @@ def test_a_condition_that_goes_on_failing_is_given_up():
         study_run.run(asked, asked.conditions, engine=study_run.Engine(retries=2), runner=runner)
     record = files.read_json(study.place(asked, asked.conditions[0]) / "failed.json")
     assert runner.asked == ["grow"] * 3
-    assert record["attempts"] == 3
+    assert record["error"] == "no luck"
+    assert record["earlier_errors"] == ["no luck", "no luck"]
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_failed_condition():

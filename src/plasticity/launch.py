@@ -41,6 +41,8 @@ GROUP_SIZE = {"mlp": 5, "convnet": 1}
 TUNING_SEED = 1000
 """The first seed of tuning; ``continual.seeds`` are at most as many, so no seed is both."""
 LOCK_SECONDS = 60
+PATIENT = "PLASTICITY_PATIENT"
+"""Set in the environment of a study's conditions: two that share a stage wait for each other."""
 KEEP_DAYS = 14
 
 
@@ -325,14 +327,15 @@ def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     owner = folder / "owner"
     lock = filelock.FileLock(folder / "lock")
+    seconds = -1 if PATIENT in os.environ else LOCK_SECONDS
+    limit = "" if seconds < 0 else f" up to {seconds} s"
     try:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            sys.stderr.write(
-                f"waiting up to {LOCK_SECONDS} s for process {_read(owner)}, which runs the same\n"
-            )
-            lock.acquire(timeout=LOCK_SECONDS)
+            told = f"waiting{limit} for process {_read(owner)}, which runs the same\n"
+            sys.stderr.write(told)
+            lock.acquire(timeout=seconds)
     except filelock.Timeout as error:
         raise Interrupted(
             f"{folder}: process {_read(owner)} is still running the same work; wait for it to end "
@@ -369,6 +372,13 @@ def _forget_old(current: Path) -> None:
     """Remove checkpoints that nobody has touched for ``KEEP_DAYS``."""
     limit = time.time() - KEEP_DAYS * 86400
     for folder in current.parent.iterdir():
-        newest = max((p.stat().st_mtime for p in folder.rglob("*")), default=limit)
-        if folder != current and folder.is_dir() and newest < limit:
+        if folder != current and folder.is_dir() and _touched(folder) < limit:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _touched(folder: Path) -> float:
+    """Return when a folder was last written to; what changes under our eyes is written to now."""
+    try:
+        return max((path.stat().st_mtime for path in folder.rglob("*")), default=0.0)
+    except FileNotFoundError:
+        return time.time()

@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 import filelock
@@ -21,21 +22,38 @@ POLL_SECONDS = 1.0
 
 
 def devices() -> tuple[str, ...]:
-    """Return the NVIDIA devices that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them.
+    """Return the NVIDIA devices that this process may use, by UUID: one device has one name.
 
-    Those of that variable where it is set (a scheduler's choice), or all that the driver lists.
+    They are those that ``CUDA_VISIBLE_DEVICES`` lists where it is set (by a scheduler, say), up to
+    the first that does not exist, as CUDA reads it; else all that the driver lists.
     """
-    if (visible := os.environ.get(VISIBLE)) is not None:
-        return tuple(name.strip() for name in visible.split(",") if name.strip())
+    known = _known()
+    visible = os.environ.get(VISIBLE)
+    if visible is None:
+        return tuple(dict.fromkeys(known.values()))
+    names = (name.strip() for name in visible.split(","))
+    return tuple(takewhile(bool, (known.get(name, _own(name)) for name in names)))
+
+
+def _own(name: str) -> str:
+    """Return a name that the driver's list need not have, such as a part of a device, or none."""
+    return name if name.startswith(("GPU-", "MIG-")) else ""
+
+
+def _known() -> dict[str, str]:
+    """Return the index and the UUID of every device -> its UUID."""
     if (driver := shutil.which("nvidia-smi")) is None:
-        return ()
-    asked = [driver, "--query-gpu=uuid", "--format=csv,noheader"]
+        return {}
+    asked = [driver, "--query-gpu=index,uuid", "--format=csv,noheader"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return tuple(done.stdout.split()) if done.returncode == 0 else ()
+    pairs = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 1]
+    return {name: uuid for index, uuid in pairs for name in (index, uuid)}
 
 
 @contextmanager
-def lease(names: Sequence[str], folder: Path | None = None) -> Iterator[dict[str, str]]:
+def lease(
+    names: Sequence[str], folder: Path | None = None, waits: Callable[[], None] = lambda: None
+) -> Iterator[dict[str, str]]:
     """Wait for a device that nobody leases; yield the environment that shows this one alone.
 
     Parameters
@@ -44,14 +62,19 @@ def lease(names: Sequence[str], folder: Path | None = None) -> Iterator[dict[str
         Of the devices to choose from; of none nothing is leased, and nothing is hidden.
     folder
         Of the locks; by default one of this user on this machine.
+    waits
+        Called once when no device is free.
     """
     if not names:
         yield {}
         return
     folder = folder or Path(tempfile.gettempdir()) / f"plasticity-devices-{getpass.getuser()}"
     folder.mkdir(parents=True, exist_ok=True)
-    while (held := _take(names, folder)) is None:
+    if (held := _take(names, folder)) is None:
+        waits()
+    while held is None:
         time.sleep(POLL_SECONDS)
+        held = _take(names, folder)
     name, lock = held
     try:
         yield {VISIBLE: name}

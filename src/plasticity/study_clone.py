@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,9 @@ def run_in_clone(job: Job, clone: Path) -> None:
         table.unlink()  # of another experiment: only what this one brings up to date is kept
     _write_params(clone / files.PARAMS, job.condition)
     wanted = job.condition.params.train.device != "cpu"
-    with leases.lease(leases.devices() if wanted else ()) as shown, _news(job):
+    devices = leases.devices() if wanted else ()
+    waits = partial(tell, f"{job.condition.name}: waits for one of {len(devices)} devices")
+    with leases.lease(devices, waits=waits) as shown, _news(job):
         _dvc(job, clone, "exp", "run", "--name", name, *job.study.stages, shown=shown)
     _dvc(job, clone, "exp", "push", "--quiet", "--no-cache", "--force", "origin", name)
 
@@ -157,6 +160,7 @@ def _dvc(job: Job, clone: Path, *arguments: str, shown: Mapping[str, str] | None
         "PLASTICITY_STATE": str(root / files.state_root()),
         "PLASTICITY_DATA": str(root / files.data_root()),
         "PLASTICITY_PROJECT": str(root),
+        "PLASTICITY_PATIENT": "1",
         **(shown or {}),
     }
     with job.log.open("a") as file:

@@ -32,22 +32,26 @@ Runner = Callable[[Job, Path], None]
 """Runs a condition in an empty folder, and leaves ``reports`` there."""
 
 
-def _keep(job: Job, clone: Path, seconds: float, attempts: int) -> None:
+def _keep(job: Job, clone: Path, seconds: float, errors: Sequence[str]) -> None:
     """Put a finished condition's tables in their place, whole or not at all."""
     with files.fresh_folder(job.source.root / place(job.study, job.condition)) as folder:
         for table in tables(clone):
             files.write_bytes(folder / table.relative_to(clone), table.read_bytes())
         params = job.condition.params.model_dump(mode="json")
-        spent = {"seconds": round(seconds), "cores": os.cpu_count(), "attempts": attempts}
-        files.write_json(folder / DONE, job.record | spent | {"params": params})
+        spent = {"seconds": round(seconds), "cores": os.cpu_count()}
+        before = {"earlier_errors": list(errors)}
+        files.write_json(folder / DONE, job.record | spent | before | {"params": params})
 
 
-def _keep_failure(job: Job, error: Exception, attempts: int) -> None:
+def _keep_failure(job: Job, errors: Sequence[str]) -> None:
     """Put the record of a failure where the tables would be."""
     tail = job.log.read_text(errors="replace").splitlines()[-LOG_LINES:] if job.log.exists() else []
-    with files.fresh_folder(job.source.root / place(job.study, job.condition)) as folder:
-        failure = {"error": str(error), "attempts": attempts, "log": tail}
-        files.write_json(folder / FAILED, job.record | failure)
+    failure = {"error": errors[-1], "earlier_errors": list(errors[:-1]), "log": tail}
+    try:
+        with files.fresh_folder(job.source.root / place(job.study, job.condition)) as folder:
+            files.write_json(folder / FAILED, job.record | failure)
+    except OSError as error:  # a full disk, say: the others go on
+        tell(f"{job.condition.name}: its failure cannot be recorded ({error})")
 
 
 def _run_one(
@@ -59,23 +63,25 @@ def _run_one(
     started = time.monotonic()
     job.log.unlink(missing_ok=True)
     tell(f"{job.condition.name}: starts; log in {job.log.relative_to(job.source.root)}")
-    for attempt in range(1, retries + 2):
-        why = _attempt(job, runner, attempt, started)
+    errors: list[str] = []
+    while len(errors) <= retries:
+        why = _attempt(job, runner, started, errors)
         if why is None:
-            break
-        if attempt <= retries:
+            return job.condition.name, time.monotonic() - started, None
+        errors.append(why)
+        if len(errors) <= retries:
             tell(f"{job.condition.name}: failed ({why}); tried again from its last checkpoint")
-    return job.condition.name, time.monotonic() - started, why
+    _keep_failure(job, errors)
+    return job.condition.name, time.monotonic() - started, errors[-1]
 
 
-def _attempt(job: Job, runner: Runner, attempt: int, started: float) -> str | None:
-    """Run a condition once, and keep its tables or its failure; return why it failed."""
+def _attempt(job: Job, runner: Runner, started: float, errors: Sequence[str]) -> str | None:
+    """Run a condition once and keep its tables; return why it failed."""
     with tempfile.TemporaryDirectory(dir=job.scratch / CLONES, ignore_cleanup_errors=True) as clone:
         try:
             runner(job, Path(clone))
-            _keep(job, Path(clone), time.monotonic() - started, attempt)
+            _keep(job, Path(clone), time.monotonic() - started, errors)
         except (PlasticityError, OSError) as error:
-            _keep_failure(job, error, attempt)
             return str(error)
     return None
 
