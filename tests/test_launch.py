@@ -107,16 +107,26 @@ def test_a_study_waits_for_another_process_and_a_user_is_told_after_a_while(
 ) -> None:
     monkeypatch.setattr(launch, "LOCK_SECONDS", 0.05)
     files.write_text(tmp_path / "owner", "123")
-    held = filelock.FileLock(tmp_path / "lock")
-    held.acquire()
+    taken, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with filelock.FileLock(tmp_path / "lock"):
+            taken.set()
+            leave.wait(10)
+
+    threading.Thread(target=other).start()
+    taken.wait(10)
     with pytest.raises(Interrupted, match="process 123 is still"), launch._locked(tmp_path):
         pass
     monkeypatch.setenv(launch.PATIENT, "1")
-    threading.Timer(0.3, held.release).start()
+    threading.Timer(0.3, leave.set).start()
     with launch._locked(tmp_path):
-        pass
+        assert leave.is_set()
     told = capsys.readouterr().err.splitlines()
-    assert [line.split(" for ")[0] for line in told] == ["waiting up to 0.05 s", "waiting"]
+    assert [line.split(" for ")[0] for line in told if line.startswith("waiting")] == [
+        "waiting up to 0.05 s",
+        "waiting",
+    ]
 
 
 def test_checkpoints_that_nobody_touched_for_long_are_forgotten(tmp_path: Path) -> None:
