@@ -95,7 +95,7 @@ def test_without_git_studies_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage(10, 9, 10**8))
-    assert found("disk") == ("fail", "0.1 GB free, 2 needed; dvc gc --workspace")
+    assert found("disk") == ("fail", "0.1 GB free, 2 needed; make room")
 
 
 def test_many_checkpoints_are_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def test_the_estimate_is_the_time_of_what_is_there_scaled_by_work(tmp_path: Path
     found = plan(asked, asked.conditions, root=tmp_path)
     assert found.to_run == 2
     assert found.seconds == pytest.approx(120)
-    assert "2 to run, about 0:02:00 at the pace so far" in found.text()
+    assert "2 to run, about 0:02:00 at the pace so far, one at a time" in found.text()
     assert [line.split("-")[0] for line in found.lines] == [
         "done    short",
         "to run  long",

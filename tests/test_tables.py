@@ -5,7 +5,7 @@ import pytest
 
 from plasticity import tables
 from plasticity.errors import CheckError, DataError, StorageError
-from plasticity.files import table_path
+from plasticity.files import table_path, write_text
 
 TASK = {
     "stream": "random_labels",
@@ -238,3 +238,13 @@ def test_a_schema_has_a_key_to_sort_by(schema):
 @pytest.mark.parametrize("schema", tables.SCHEMAS.values(), ids=map("/".join, tables.SCHEMAS))
 def test_a_schema_knows_integers_floats_and_texts_only(schema):
     assert set(schema.values()) <= {int, float, str}
+
+
+def test_a_table_that_a_study_keeps_is_not_made_again_by_the_pipeline(tmp_path):
+    kept = tmp_path / "reports/studies/two/grow-1"
+    for damage in ("", None):
+        path = kept / table_path("train", "seeds")
+        write_text(path, damage) if damage is not None else path.unlink()
+        with pytest.raises(DataError, match="git checkout -- ") as error:
+            tables.read_table("train", "seeds", kept)
+        assert "make repro" not in str(error.value)

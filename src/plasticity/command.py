@@ -64,7 +64,8 @@ def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> 
     except PlasticityError as error:
         sys.exit(_tell(stage, error, verbose))
     except MemoryError as error:
-        sys.exit(_tell(stage, DeviceError(f"out of memory ({error}); use fewer seeds"), verbose))
+        told = f"out of memory ({error}); lower train.seeds or continual.seeds"
+        sys.exit(_tell(stage, DeviceError(told), verbose))
     except OSError as error:
         sys.exit(_tell(stage, StorageError(f"{error.filename}: {error.strerror}"), verbose))
 

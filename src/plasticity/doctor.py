@@ -105,7 +105,10 @@ def committed(root: Path) -> tuple[Level, str]:
     """Return whether the code is as committed, which studies need."""
     inside = _git(root, "rev-parse", "--is-inside-work-tree")
     if inside is None:
-        return "fail", "no Git repository, which DVC and studies need; git init && git add -A"
+        return (
+            "fail",
+            "no Git repository, which DVC and studies need; git init && git add -A && git commit",
+        )
     lines = (_git(root, "status", "--porcelain", "--", *COMMITTED) or "").splitlines()
     if lines:
         names = ", ".join(line[3:] for line in lines[:5])
@@ -127,7 +130,7 @@ def disk(root: Path) -> tuple[Level, str]:
     """Return whether there is room for a run."""
     free = shutil.disk_usage(root).free
     if free < DISK:
-        return "fail", f"{free / 1e9:.1f} GB free, {DISK / 1e9:.0f} needed; dvc gc --workspace"
+        return "fail", f"{free / 1e9:.1f} GB free, {DISK / 1e9:.0f} needed; make room"
     return "ok", f"{free / 1e9:.0f} GB free"
 
 

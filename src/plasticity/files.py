@@ -179,9 +179,16 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise DataError(f"{path}: is missing; run `make repro` to make it") from error
+        raise DataError(f"{path}: is missing; {remedy(path)}") from error
     except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error}); delete it and run `make repro`") from error
+        raise DataError(f"{path}: is not JSON ({error}); {remedy(path)}") from error
+
+
+def remedy(path: Path) -> str:
+    """Return what brings a file back that is missing or damaged."""
+    if "studies" in path.parts:  # kept by a study, and tracked
+        return f"git checkout -- {path} restores it; else delete its folder and run the study again"
+    return "delete it and run `make repro`" if path.exists() else "run `make repro` to make it"
 
 
 @contextlib.contextmanager

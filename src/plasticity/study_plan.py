@@ -41,7 +41,8 @@ class Plan:
         """Return the plan in one line."""
         time = "no estimate yet: nothing of this study was timed"
         if self.seconds is not None:
-            time = f"about {datetime.timedelta(seconds=round(self.seconds))} at the pace so far"
+            seconds = datetime.timedelta(seconds=round(self.seconds))
+            time = f"about {seconds} at the pace so far, one at a time"
         return f"{self.to_run} to run, {time}; {self.free_bytes / 1e9:.0f} GB free"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plasticity.errors import CheckError, DataError
-from plasticity.files import table_path, write_text
+from plasticity.files import remedy, table_path, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -317,17 +317,17 @@ def read_table(stage: str, table: str, root: Path = Path()) -> "pd.DataFrame":
     try:
         text = path.read_text()
     except FileNotFoundError as error:
-        raise DataError(f"{path}: is missing; run `make repro` to make it") from error
+        raise DataError(f"{path}: is missing; {remedy(path)}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: {error}; delete it and run `make repro`") from error
+        raise DataError(f"{path}: {error}; {remedy(path)}") from error
     try:
         header, *rows = csv.reader(io.StringIO(text)) if text.endswith("\n") else [[]]
     except csv.Error as error:
-        raise DataError(f"{path}: {error}; delete it and run `make repro`") from error
+        raise DataError(f"{path}: {error}; {remedy(path)}") from error
     if header != list(schema):
         raise DataError(
             f"{path}: got columns {header}, expected {list(schema)}; it was cut short or written "
-            "by another version: delete it and run `make repro`"
+            f"by another version: {remedy(path)}"
         )
     columns: dict[str, list[Value]] = {column: [] for column in schema}
     for number, row in enumerate(rows, start=2):
@@ -335,9 +335,7 @@ def read_table(stage: str, table: str, root: Path = Path()) -> "pd.DataFrame":
             for (column, kind), cell in zip(schema.items(), row, strict=True):
                 columns[column].append(_value(cell, kind))
         except (ValueError, OverflowError) as error:
-            raise DataError(
-                f"{path}: line {number}: {error}; delete it and run `make repro`"
-            ) from error
+            raise DataError(f"{path}: line {number}: {error}; {remedy(path)}") from error
     types = {int: "Int64", float: "float64", str: "string"}
     return pd.DataFrame(
         {
