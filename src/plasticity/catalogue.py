@@ -486,6 +486,11 @@ LEARNERS = {
         _PAPER,
         {"op": "prune", "edit.continuity": "rewind", "edit.rewind_when": "removed"},
     ),
+    "prune_rewind_every_event": Learner(
+        "prune, starting over at every event",
+        "control",
+        {"op": "prune", **_REWIND},
+    ),
     "dense_rewind": Learner("all units, starting over at every event", "control", _REWIND),
     "static": Learner("the final unit counts from the start", "control", {"op": "static"}),
     "grow_two_speed": Learner(
