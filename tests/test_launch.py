@@ -77,13 +77,18 @@ def test_every_parameter_but_the_number_of_workers_changes_the_key(stage: str) -
 @pytest.mark.usefixtures("prepared")
 def test_data_code_device_and_seeds_change_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     params = params_of()
-    keys = {launch._key(params, "train", "cpu", WORK), launch._key(params, "train", "cuda", WORK)}
+    keys = {launch._key(params, "train", "cpu", WORK)}
+    for name in ("one", "other"):
+        monkeypatch.setattr("torch.cuda.get_device_name", lambda name=name: name)
+        keys.add(launch._key(params, "train", "cuda", WORK))
     keys.add(launch._key(params, "train", "cpu", [launch.Item("train", "grow", (0, 1, 2))]))
     monkeypatch.setattr(launch, "_code_sum", lambda: "another")
     keys.add(launch._key(params, "train", "cpu", WORK))
     monkeypatch.setattr(launch, "prepared_sum", lambda _: "another")
     keys.add(launch._key(params, "train", "cpu", WORK))
-    assert len(keys) == 5
+    monkeypatch.setattr("numpy.__version__", "another")
+    keys.add(launch._key(params, "train", "cpu", WORK))
+    assert len(keys) == 7
 
 
 def test_seed_groups_do_not_depend_on_the_number_of_workers() -> None:

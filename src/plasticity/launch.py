@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any
 
 import filelock
+import numpy as np
 import torch
 
 from plasticity import RESULTS_VERSION, checkpoint, files, recipe, subnetwork, train
@@ -297,8 +298,9 @@ def _key(params: Params, stage: str, device: str, work: Sequence[Item]) -> str:
         "code": _code_sum(),
         "data": prepared_sum(files.PREPARED),
         "subnetworks": _subnetwork_sums(work) if stage == "retrain" else None,
-        "device": device,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "torch": torch.__version__,
+        "numpy": np.__version__,  # which draws everything that is random
         "results": RESULTS_VERSION,
     }
     text = json.dumps(inputs, sort_keys=True)
