@@ -261,6 +261,47 @@ def test_the_dormant_are_replaced_in_their_slots_however_many_they_are() -> None
     assert after.widths() == state.widths()
 
 
+DORMANT = Event(1, 5, (0, 0), (0, 0), rewind=False, same_slots=True, tau=0.025)
+
+
+def with_a_dead_layer(insertion: str, optimizer_state: str = "zero_step") -> tuple[State, Context]:
+    """Return two seeds; in the first no unit of the first layer is ever active."""
+    state, context = setting(chosen=rules(insertion=insertion, optimizer_state=optimizer_state))
+    state.weights.incoming[0][0] = 0
+    state.weights.bias[0][0] = -1.0
+    return state, context
+
+
+def test_all_units_of_a_wholly_dead_layer_are_dormant_and_replaced() -> None:
+    state, context = with_a_dead_layer("zero_out")
+    after, record = applied(state, DORMANT, context)
+    assert record.removed[0].all(1).tolist() == [True, False]
+    assert torch.equal(record.born[0], record.removed[0])
+    assert all(tensor.isfinite().all() for tensor in after.weights.tensors())
+    assert (measured(after, context).trace.hidden[0][0] > 0).any()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (("norm_matched",), "insertion: norm_matched, layer 0, event 1: .* none stays in seeds"),
+        (("zero_out", "donor"), "optimizer_state: donor, layer 0, event 1: .* none stays"),
+    ],
+)
+def test_rules_that_match_newborns_to_those_that_stay_refuse_where_nobody_does(
+    chosen: tuple[str, ...], message: str
+) -> None:
+    state, context = with_a_dead_layer(*chosen)
+    with pytest.raises(ConfigError, match=message):
+        applied(state, DORMANT, context)
+
+
+def test_no_unit_of_a_diverged_seed_is_dormant() -> None:
+    state, context = with_a_dead_layer("norm_matched")
+    _, record = applied(replace(state, diverged=torch.tensor([4, -1])), DORMANT, context)
+    assert not any(gone[0].any() for gone in record.removed)
+
+
 def test_a_diverged_seed_keeps_the_counts_of_the_others_and_leaves_them_as_they_are() -> None:
     state, context = setting()
     healthy, _ = applied(state, Event(0, 0, (0, 0), (3, 2), rewind=False), context)

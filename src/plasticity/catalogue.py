@@ -240,6 +240,15 @@ OPTIMIZER_STATE = {
     ),
 }
 
+MATCHING = {
+    "insertion": (
+        "gradmax", "tiny", "net2wider", "variance_transfer", "statistics_matched", "norm_matched",
+        "gradient_matched", "orthogonal",
+    ),
+    "optimizer_state": ("mean_incumbent", "donor", "rms_only"),
+}  # fmt: skip
+"""Rules that give newborns something of the layer's units that stay, so they need one at least."""
+
 _WINDOW = Number(1955, 1, 10**9)
 
 TRAINABILITY = {
