@@ -443,6 +443,7 @@ RUNS: dict[str, dict[str, object]] = {
         edit__maturity=3,
         intervention__selection__prune=CONTRIBUTION,
     ),
+    "convnet-redo": CONVNET | {"op": "turnover", "edit__turnover": "redo"},
     **on_both("intervention__selection__grow", catalogue.GROW_SELECTION),
     **on_both("intervention__selection__prune", catalogue.PRUNE_SELECTION, op="prune"),
     **on_both("intervention__insertion", catalogue.INSERTION),

@@ -147,6 +147,10 @@ class _Views:
         """Return (S,): the step at which a seed diverged, -1 where it did not."""
         return self._state.diverged
 
+    def edited(self, layer: int) -> bool:
+        """Return whether a layer was measured, as all that are edited are."""
+        return self._measurement.signals[layer] is not None
+
     def of(self, layer: int) -> LayerView:
         """Return what rules may know of a layer."""
         state, measured, context = self._state, self._measurement, self._context
@@ -226,6 +230,8 @@ def _leaving(
     rules = views._context.rules
     mature = units.alive & (units.age > rules.maturity) if rules.maturity else units.alive
     if event.tau is not None:
+        if not views.edited(layer):
+            return torch.zeros_like(units.alive)
         strength = views.of(layer).hidden.double().abs().mean(1)
         # A diverged seed may show zeros where it has no numbers; it is left as it is.
         healthy = (views.diverged < 0)[:, None]
