@@ -229,6 +229,27 @@ WRONG = {
         {"op": "grow", "edit.continuity": "rewind"},
         ["edit.rewind_when:", "grow", "every_event"],
     ),
+    "sleepers that would never rewind": (
+        {"op": "late_reveal", "edit.continuity": "rewind"},
+        ["edit.rewind_when:", "late_reveal", "every_event"],
+    ),
+    "turnover does not rewind": (
+        {"op": "turnover", "edit.continuity": "rewind"},
+        ["edit.continuity:", "'turnover' never rewinds", "warm"],
+    ),
+    "a single event does not rewind": (
+        {"op": "single_event", "edit.continuity": "rewind", "edit.rewind_when": "every_event"},
+        ["edit.continuity:", "'single_event' never rewinds"],
+    ),
+    "a rewind over the newborns' weights": (
+        {
+            "op": "grow",
+            "edit.continuity": "rewind",
+            "edit.rewind_when": "every_event",
+            "intervention.insertion": "zero_out",
+        },
+        ["intervention.insertion:", "'zero_out'", "use late_init"],
+    ),
     "adam with momentum": (
         {"train.optimizer": "adam", "train.momentum": "0.9"},
         ["train.momentum:", "0.9", "adam"],

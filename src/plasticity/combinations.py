@@ -55,17 +55,6 @@ def impossible(params: Params) -> list[str]:
             f"({edit.seed_fraction}) and cannot end below it",
         ),
         (
-            edit.continuity == "rewind"
-            and params.op in {"dense", "static"}
-            and edit.rewind_when == "removed",
-            f"edit.rewind_when: '{params.op}' removes no unit, so it would never rewind; "
-            "use every_event",
-        ),
-        (
-            edit.continuity == "rewind" and params.op == "grow" and edit.rewind_when == "removed",
-            "edit.rewind_when: 'grow' removes no unit, so it would never rewind; use every_event",
-        ),
-        (
             train.optimizer == "adam" and train.momentum != 0,
             f"train.momentum: got {train.momentum}, but adam has its own moments; use 0.0",
         ),
@@ -75,10 +64,35 @@ def impossible(params: Params) -> list[str]:
             f"train.augment: crop_flip mirrors images, which changes what {params.dataset} "
             "shows; use none",
         ),
+        *_impossible_rewinds(params),
         *_impossible_rules(params),
     ]
     found = [message for wrong, message in rules if wrong]
     return found or _impossible_streams(params)
+
+
+def _impossible_rewinds(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with starting over at events."""
+    edit, op, insertion = params.edit, params.op, params.intervention.insertion.rule
+    rewinds = edit.continuity == "rewind"
+    grows = op in ("grow", "grow_then_prune", "prune_then_grow")
+    return [
+        (
+            rewinds and op in ("turnover", "single_event"),
+            f"edit.continuity: got rewind, but '{op}' never rewinds; use warm or paper",
+        ),
+        (
+            rewinds
+            and op in ("dense", "static", "grow", "late_reveal")
+            and edit.rewind_when == "removed",
+            f"edit.rewind_when: '{op}' removes no unit, so it would never rewind; use every_event",
+        ),
+        (
+            rewinds and grows and edit.rewind_when == "every_event" and insertion != "late_init",
+            f"intervention.insertion: got '{insertion}', but {op} goes back to the initial weights "
+            "at every event, newborns too; use late_init, or edit.continuity: warm",
+        ),
+    ]
 
 
 def _impossible_streams(params: Params) -> list[str]:
