@@ -263,6 +263,17 @@ WRONG = {
         {"intervention.normalisation": "layer_norm", "intervention.gate": "linear"},
         ["intervention.normalisation:", "'layer_norm'", "'linear'", "use none for one"],
     ),
+    **{
+        f"fading in what {rule} makes up for": (
+            {"intervention.insertion": rule, "intervention.gate": "cosine"},
+            ["intervention.gate:", "'cosine'", f"'{rule}'", "gate: none"],
+        )
+        for rule in ("net2wider", "zero_in", "gradmax", "variance_transfer")
+    },
+    "sleepers that fade in": (
+        {"op": "late_reveal", "intervention.gate": "linear"},
+        ["intervention.gate:", "'linear'", "late_reveal", "use none"],
+    ),
     "normalisation misspelt": (
         {"intervention.normalisation": "layernorm"},
         ["intervention.normalisation:", "'layernorm'", "'layer_norm'"],

@@ -1,12 +1,14 @@
 """Values that are each allowed but make no sense together, with the reason and the way out."""
 
 from plasticity import catalogue, files
-from plasticity.catalogue import REMOVING
+from plasticity.catalogue import ADDING, REMOVING
 from plasticity.learners import StreamRun, stream_runs
 from plasticity.sections import Choice, Params
 
 EQUAL_COUNTS = ("gradmax", "tiny", "net2wider", "paired_cancel", "orthogonal")
 """Insertion rules that take newborns together."""
+COMPENSATING = ("net2wider", "zero_in", "gradmax", "variance_transfer")
+"""Insertion rules that change others so as to make up for newborns at full strength."""
 
 
 def impossible(params: Params) -> list[str]:
@@ -91,6 +93,24 @@ def _impossible_rewinds(params: Params) -> list[tuple[bool, str]]:
             rewinds and grows and edit.rewind_when == "every_event" and insertion != "late_init",
             f"intervention.insertion: got '{insertion}', but {op} goes back to the initial weights "
             "at every event, newborns too; use late_init, or edit.continuity: warm",
+        ),
+    ]
+
+
+def _impossible_gates(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with newborns that fade in."""
+    gate, insertion = params.intervention.gate.rule, params.intervention.insertion.rule
+    fades = gate != "none" and params.op in ADDING
+    return [
+        (
+            fades and insertion in COMPENSATING,
+            f"intervention.gate: got '{gate}', but '{insertion}' makes up for newborns at full "
+            "strength at once, while they fade in; use gate: none, or another insertion",
+        ),
+        (
+            fades and params.op == "late_reveal",
+            f"intervention.gate: got '{gate}', but the units of op=late_reveal take part in full "
+            "before they wake, and would fall to 0 then; use none",
         ),
     ]
 
@@ -214,6 +234,7 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
             f"intervention.normalisation: '{chosen.normalisation.rule}' counts every alive unit in "
             f"full, also one that fades in by '{chosen.gate.rule}'; use none for one of the two",
         ),
+        *_impossible_gates(params),
         (
             params.op == "turnover" and chosen.insertion.rule == "gradient_matched",
             "intervention.insertion: 'gradient_matched' needs the gradient of the new weights, but "
