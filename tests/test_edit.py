@@ -233,7 +233,8 @@ def test_a_unit_is_removed_only_when_older_than_maturity() -> None:
     context = replace(context, rules=replace(context.rules, maturity=6))
     _, record = applied(state, Event(0, 0, (0, 0), (3, 0), rewind=False), context)
     assert record.removed[0].nonzero()[:, 1].tolist() == [2, 3, 4] * 2
-    with pytest.raises(CheckError, match="asked to move 4 units and has 3"):
+    expected = r"asked to move 4 units and has 3 older than edit.maturity \(6\); set it lower"
+    with pytest.raises(CheckError, match=expected):
         applied(state, Event(0, 0, (0, 0), (4, 0), rewind=False), context)
 
 
@@ -313,6 +314,13 @@ def test_a_diverged_seed_keeps_the_counts_of_the_others_and_leaves_them_as_they_
         torch.equal(a[1], b[1])
         for a, b in zip(after.weights.tensors(), healthy.weights.tensors(), strict=True)
     )
+
+
+@pytest.mark.parametrize(("count", "parts"), [(1, 1), (30, 30), (40, 40), (99, 40)])
+def test_a_batch_is_cut_into_as_many_parts_as_are_asked_for(count: int, parts: int) -> None:
+    state, context = setting()
+    found = probe.gradients(state, *context.batch_at(0), context.activation, count)
+    assert len(found) == parts
 
 
 # -- what newborns do to the function

@@ -336,7 +336,7 @@ TURNOVER = {
         "a share of the units at every event",
         "Mocanu et al. 2018 (SET); Evci et al. 2020 (RigL), at the level of units",
         "both",
-        {"share": Number(0.1, 0.0, 1.0), "slots": Name("same", ("same", "other"))},
+        {"share": Number(0.1, 1e-6, 1.0), "slots": Name("same", ("same", "other"))},
     ),
     "continual_backprop": Entry(
         "a small share of the mature units at every step",

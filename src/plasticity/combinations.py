@@ -9,6 +9,8 @@ EQUAL_COUNTS = ("gradmax", "tiny", "net2wider", "paired_cancel", "orthogonal")
 """Insertion rules that take newborns together."""
 COMPENSATING = ("net2wider", "zero_in", "gradmax", "variance_transfer")
 """Insertion rules that change others so as to make up for newborns at full strength."""
+TURNING = ("grow_then_prune", "prune_then_grow")
+"""Operators that change their direction."""
 
 
 def impossible(params: Params) -> list[str]:
@@ -66,6 +68,11 @@ def impossible(params: Params) -> list[str]:
             f"train.augment: crop_flip mirrors images, which changes what {params.dataset} "
             "shows; use none",
         ),
+        (
+            params.op in TURNING and edit.cycles < 2,
+            f"edit.cycles: got {edit.cycles}, but {params.op} goes one way and then the other; "
+            "expected at least 2",
+        ),
         *_impossible_rewinds(params),
         *_impossible_rules(params),
     ]
@@ -115,6 +122,89 @@ def _impossible_gates(params: Params) -> list[tuple[bool, str]]:
     ]
 
 
+def _impossible_replacements(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with how many units events remove and replace."""
+    op, edit, rule = params.op, params.edit, params.edit.turnover
+    share = float(rule.options.get("share", 0.0))
+    layers = _replaced(params, share) if op == "turnover" and rule.rule == "fraction" else []
+    chosen = {
+        "insertion": params.intervention.insertion.rule,
+        "optimizer_state": params.intervention.optimizer_state.rule,
+    }
+    removes = (op == "prune" and params.compactness < 1) or (
+        op == "prune_then_grow" and edit.trough < 1
+    )
+    return [
+        (
+            removes and edit.maturity > 0,
+            f"edit.maturity: got {edit.maturity}, but op={op} removes units at step 0, when nobody "
+            "is that old; use 0",
+        ),
+        (
+            rule.options.get("slots") == "other"
+            and any(masked < moved for masked, _, moved in layers),
+            f"edit.turnover: got share {share:g} of other slots, but with compactness "
+            f"{params.compactness:g} a layer has fewer masked slots than units to replace; use "
+            "slots: same, or a lower compactness",
+        ),
+        *(
+            (
+                name in catalogue.MATCHING[family]
+                and any(kept <= moved for _, kept, moved in layers),
+                f"intervention.{family}: '{name}' matches newborns to the units that stay, but "
+                f"edit.turnover with share {share:g} replaces all units of a layer; use a lower "
+                "share, or another rule",
+            )
+            for family, name in chosen.items()
+        ),
+    ]
+
+
+def _replaced(params: Params, share: float) -> list[tuple[int, int, int]]:
+    """Return masked slots, units and units that an event replaces, for each layer in question.
+
+    Allocations but neutral are known only with the data's size; then a full network alone is
+    looked at, and whether everybody goes.
+    """
+    network, kept = params.network, params.compactness
+    widths = (*network.widths, *(network.trunk if params.edit.layers == "all" else ()))
+    if params.edit.allocation != "neutral" and kept < 1:
+        return [(1, 1, 1)] if share == 1 else []
+    units = [max(1, round(kept * width)) for width in widths]
+    return [
+        (width - count, count, max(1, round(share * count)))
+        for width, count in zip(widths, units, strict=True)
+    ]
+
+
+def _impossible_moments(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with moments that newborns are given."""
+    rule = params.intervention.optimizer_state
+    batches, limits = (
+        int(rule.options.get("batches", 0)),
+        {
+            "measure.probe_images": params.measure.probe_images,
+            "data.train_images": params.data.train_images,
+            "continual.images": params.continual.images if params.continual.streams else "all",
+        },
+    )
+    return [
+        (
+            params.train.optimizer == "sgd" and rule.options.get("moments") == "second",
+            "intervention.optimizer_state: 'donor' with moments: second needs adam's second "
+            "moment, but sgd has none; use both or first, or train.optimizer: adam",
+        ),
+        *(
+            (
+                rule.rule == "warm_probe" and limit != "all" and batches > limit,
+                f"intervention.optimizer_state: 'warm_probe' got {batches} batches, but {name} is "
+                f"{limit}, less than an image for each; use at most {limit}",
+            )
+            for name, limit in limits.items()
+        ),
+    ]
+
+
 def _impossible_streams(params: Params) -> list[str]:
     """Return what is wrong with the runs of the continual stage."""
     settings = params.continual
@@ -127,20 +217,46 @@ def _impossible_streams(params: Params) -> list[str]:
     ]
     for run in stream_runs(params).values():
         own = run.resolved(params)
-        length = run.tasks * run.steps
-        every = own.continual.every(run.steps, length)
-        edits = own.continual.num_edits(every, length)
-        if own.op != "single_event" and own.continual.edits != "all" and edits * every > length:
-            found.append(
-                f"continual.edit_every: {edits} events every {every} steps do not fit in "
-                f"{run.tasks} tasks of {run.steps} steps ({length})"
-            )
+        found += [message for wrong, message in _impossible_clock(run, own) if wrong]
         found += [
             f"continual.learners: '{run.learner}' in {run.stream_name}: {message}"
             for wrong, message in [*_impossible_rules(own), *_impossible_on(run, own)]
             if wrong
         ]
     return found
+
+
+def _impossible_clock(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with when the events of a stream happen."""
+    op, edit, length = own.op, own.edit, run.tasks * run.steps
+    every = own.continual.every(run.steps, length)
+    edits = own.continual.num_edits(every, length)
+    who = f"'{run.learner}' in {run.stream_name}"
+    return [
+        (
+            op != "single_event" and own.continual.edits != "all" and edits * every > length,
+            f"continual.edit_every: {edits} events every {every} steps do not fit in "
+            f"{run.tasks} tasks of {run.steps} steps ({length})",
+        ),
+        (
+            op == "single_event" and edit.at_epoch >= run.tasks,
+            f"edit.at_epoch: got {edit.at_epoch}, but {who} has {run.tasks} tasks and would never "
+            "grow; expected less than that, or continual.streams: []",
+        ),
+        (
+            op in TURNING and edits < 2,
+            f"continual.edits: got {edits} for {who}, but {op} goes one way and then the other; "
+            "expected at least 2",
+        ),
+        (
+            op == "turnover"
+            and edit.turnover.rule == "fraction"
+            and edits > 1
+            and 0 < edit.maturity >= every,
+            f"edit.maturity: got {edit.maturity}, but the first units of {who} are replaced after "
+            f"{every} steps, when nobody is older than that; expected less than {every}",
+        ),
+    ]
 
 
 def _most_tasks(stream: Choice, classes: int) -> int | None:
@@ -176,6 +292,11 @@ def _impossible_on(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
             stream.rule == "slowly_changing_regression"
             and ("warm_probe" in rules or "hessian" in rules),
             "warm_probe and hessian are defined for classes alone",
+        ),
+        (
+            own.continual.batch == 1 and int(stream.options.get("replay", 0)) > 0,
+            "replay fills half of every batch, but continual.batch is 1, of which no image is left "
+            "for it; use at least 2, or replay: 0",
         ),
         (
             bool(own.continual.trunk) and own.dataset == "digits",
@@ -235,6 +356,8 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
             f"full, also one that fades in by '{chosen.gate.rule}'; use none for one of the two",
         ),
         *_impossible_gates(params),
+        *_impossible_replacements(params),
+        *_impossible_moments(params),
         (
             params.op == "turnover" and chosen.insertion.rule == "gradient_matched",
             "intervention.insertion: 'gradient_matched' needs the gradient of the new weights, but "

@@ -239,7 +239,7 @@ def _leaving(
     if event.remove[layer] == 0:
         return torch.zeros_like(units.alive)
     utility = selection.PRUNE[rules.prune.rule](views.of(layer), draws, rules.prune.options)
-    return _pick(-utility, mature, event.remove[layer])
+    return _pick(-utility, mature, event.remove[layer], rules.maturity)
 
 
 def _coming(
@@ -260,7 +260,7 @@ def _coming(
     return _pick(utility, candidates, event.add[layer])
 
 
-def _pick(utility: Tensor, eligible: Tensor, count: int) -> Tensor:
+def _pick(utility: Tensor, eligible: Tensor, count: int, maturity: int = 0) -> Tensor:
     """Return (S, H) bool: the ``count`` eligible units of highest utility, ties by slot.
 
     A diverged seed's utilities may not be finite; its units are taken by slot, so that every seed
@@ -268,9 +268,13 @@ def _pick(utility: Tensor, eligible: Tensor, count: int) -> Tensor:
     """
     available = int(eligible.sum(1).min())
     if count > available:
+        reason = (
+            f"older than edit.maturity ({maturity}); set it lower, or events further apart"
+            if maturity
+            else "to move; this is a fault of the schedule"
+        )
         raise CheckError(
-            f"edit: a layer was asked to move {count} units and has {available} to move; this is a "
-            "fault of the schedule"
+            f"edit: a layer was asked to move {count} units and has {available} {reason}"
         )
     ranked = torch.where(eligible, torch.nan_to_num(utility.double(), nan=0.0), -torch.inf)
     order = ranked.argsort(dim=1, descending=True, stable=True)[:, :count]
