@@ -333,6 +333,23 @@ WRONG = {
         {"op": "turnover", "edit.turnover": "{rule: fraction, share: 0.0}"},
         ["edit.turnover: fraction: share: got 0.0", "from 1e-06 to 1"],
     ),
+    "a mean that two weights pass on": (
+        {
+            "op": "turnover",
+            "edit.turnover": "{rule: continual_backprop, transfer: on}",
+            "intervention.activation": "crelu",
+        },
+        ["edit.turnover: got transfer: on", "crelu", "transfer: off"],
+    ),
+    "a mean that many weights pass on": (
+        {
+            **CIFAR_LAPTOP,
+            "op": "turnover",
+            "edit.layers": "all",
+            "edit.turnover": "{rule: continual_backprop, transfer: on}",
+        },
+        ["edit.turnover: got transfer: on", "channel", "edit.layers: head"],
+    ),
     "growth after the end of a stream": (
         {"op": "single_event", "edit.at_epoch": "10"},
         ["edit.at_epoch: got 10", "10 tasks", "continual.streams: []"],

@@ -131,6 +131,7 @@ def _impossible_replacements(params: Params) -> list[tuple[bool, str]]:
         "insertion": params.intervention.insertion.rule,
         "optimizer_state": params.intervention.optimizer_state.rule,
     }
+    moves_means = op == "turnover" and rule.options.get("transfer") == "on"
     removes = (op == "prune" and params.compactness < 1) or (
         op == "prune_then_grow" and edit.trough < 1
     )
@@ -146,6 +147,16 @@ def _impossible_replacements(params: Params) -> list[tuple[bool, str]]:
             f"edit.turnover: got share {share:g} of other slots, but with compactness "
             f"{params.compactness:g} a layer has fewer masked slots than units to replace; use "
             "slots: same, or a lower compactness",
+        ),
+        (
+            moves_means and params.intervention.activation.rule == "crelu",
+            "edit.turnover: got transfer: on, but with crelu a unit feeds others by two weights "
+            "each, and no bias takes its mean over; use transfer: off, or another activation",
+        ),
+        (
+            moves_means and edit.layers == "all",
+            "edit.turnover: got transfer: on, but a channel feeds others by many weights each, and "
+            "no bias takes its mean over; use transfer: off, or edit.layers: head",
         ),
         *(
             (
