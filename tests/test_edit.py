@@ -406,6 +406,28 @@ def test_the_gradient_that_matching_predicts_is_there_when_one_layer_grows(
         assert felt.any()
 
 
+@pytest.mark.parametrize("insertion", ["tiny", "gradmax"])
+def test_directions_do_not_depend_on_a_unit_that_is_replaced_in_the_same_event(
+    insertion: str,
+) -> None:
+    """Both layers replace a unit in its slot; only what the removed one sent to removed ones, and
+    so nothing that stays, differs between the two states."""
+    found = []
+    for factor in (1.0, 50.0):
+        state, context = setting(chosen=rules(insertion=insertion))
+        state.weights.incoming[0][:, 4] *= 1e-3
+        state.weights.bias[0][:, 4] = 1e-3 * factor
+        state.weights.incoming[1][:, 2] *= 1e-3
+        state.weights.incoming[1][:, :, 4] = 0
+        event = Event(1, 8, (1, 1), (1, 1), rewind=False, same_slots=True)
+        after, record = applied(state, event, context)
+        assert [gone.nonzero()[:, 1].tolist() for gone in record.removed] == [[4, 4], [2, 2]]
+        entering = slots_of(after.weights, 1).incoming[:, 2]
+        found.append((entering, slots_of(after.weights, 1).outgoing[:, 2]))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
 def test_weights_between_newborns_of_neighbouring_layers_are_their_slots_own() -> None:
     """Nobody owns the block newborn -> newborn but the slots: it is as at step 0."""
     state, context = half_alive(MLP, 1, rules(insertion="norm_matched"))

@@ -357,8 +357,12 @@ def _inserted(
         index = stream_index(layer, len(weights.filters))
         draws = [rng.stream(seed, "edit", event.index, index, 1) for seed in context.seeds]
         current = slots_of(weights, layer)
+        seen = views.of(layer)
+        # A slot that is filled anew in the same event shows what its removed unit did.
+        stayed = input_mask(weights, incumbent, layer)[:, None]
         view = replace(
-            views.of(layer),
+            seen,
+            inputs=None if seen.inputs is None else torch.where(stayed, seen.inputs, 0),
             incoming=current.incoming,
             bias=current.bias,
             outgoing=current.outgoing,
