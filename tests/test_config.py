@@ -274,6 +274,17 @@ WRONG = {
         {"op": "late_reveal", "intervention.gate": "linear"},
         ["intervention.gate:", "'linear'", "late_reveal", "use none"],
     ),
+    "sleepers that are moved": (
+        {"op": "late_reveal", "intervention.regularizer": "shrink_perturb"},
+        ["intervention.regularizer:", "'shrink_perturb'", "late_reveal", "l2_init"],
+    ),
+    "frozen units that are moved": (
+        {
+            "intervention.regularizer": "shrink_perturb",
+            "intervention.trainability": "freeze_incumbents",
+        },
+        ["intervention.regularizer:", "'shrink_perturb'", "'freeze_incumbents'"],
+    ),
     "normalisation misspelt": (
         {"intervention.normalisation": "layernorm"},
         ["intervention.normalisation:", "'layernorm'", "'layer_norm'"],

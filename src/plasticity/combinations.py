@@ -370,6 +370,18 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
         *_impossible_replacements(params),
         *_impossible_moments(params),
         (
+            chosen.regularizer.rule == "shrink_perturb" and params.op == "late_reveal",
+            "intervention.regularizer: 'shrink_perturb' moves all units at every step, but those "
+            "of op=late_reveal stand still until they wake; use none, l2 or l2_init",
+        ),
+        (
+            chosen.regularizer.rule == "shrink_perturb"
+            and chosen.trainability.rule == "freeze_incumbents"
+            and params.op in ADDING,
+            "intervention.regularizer: 'shrink_perturb' moves all units at every step, but "
+            "'freeze_incumbents' holds some still; use another rule for one of the two",
+        ),
+        (
             params.op == "turnover" and chosen.insertion.rule == "gradient_matched",
             "intervention.insertion: 'gradient_matched' needs the gradient of the new weights, but "
             "op=turnover measures the replaced unit's; use norm_matched",
