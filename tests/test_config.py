@@ -229,6 +229,27 @@ WRONG = {
         {"op": "grow", "edit.continuity": "rewind"},
         ["edit.rewind_when:", "grow", "every_event"],
     ),
+    "sleepers that would never rewind": (
+        {"op": "late_reveal", "edit.continuity": "rewind"},
+        ["edit.rewind_when:", "late_reveal", "every_event"],
+    ),
+    "turnover does not rewind": (
+        {"op": "turnover", "edit.continuity": "rewind"},
+        ["edit.continuity:", "'turnover' never rewinds", "warm"],
+    ),
+    "a single event does not rewind": (
+        {"op": "single_event", "edit.continuity": "rewind", "edit.rewind_when": "every_event"},
+        ["edit.continuity:", "'single_event' never rewinds"],
+    ),
+    "a rewind over the newborns' weights": (
+        {
+            "op": "grow",
+            "edit.continuity": "rewind",
+            "edit.rewind_when": "every_event",
+            "intervention.insertion": "zero_out",
+        },
+        ["intervention.insertion:", "'zero_out'", "use late_init"],
+    ),
     "adam with momentum": (
         {"train.optimizer": "adam", "train.momentum": "0.9"},
         ["train.momentum:", "0.9", "adam"],
@@ -242,11 +263,130 @@ WRONG = {
         {"intervention.normalisation": "layer_norm", "intervention.gate": "linear"},
         ["intervention.normalisation:", "'layer_norm'", "'linear'", "use none for one"],
     ),
+    **{
+        f"fading in what {rule} makes up for": (
+            {"intervention.insertion": rule, "intervention.gate": "cosine"},
+            ["intervention.gate:", "'cosine'", f"'{rule}'", "gate: none"],
+        )
+        for rule in ("net2wider", "zero_in", "gradmax", "variance_transfer")
+    },
+    "sleepers that fade in": (
+        {"op": "late_reveal", "intervention.gate": "linear"},
+        ["intervention.gate:", "'linear'", "late_reveal", "use none"],
+    ),
+    "sleepers that are moved": (
+        {"op": "late_reveal", "intervention.regularizer": "shrink_perturb"},
+        ["intervention.regularizer:", "'shrink_perturb'", "late_reveal", "l2_init"],
+    ),
+    "frozen units that are moved": (
+        {
+            "intervention.regularizer": "shrink_perturb",
+            "intervention.trainability": "freeze_incumbents",
+        },
+        ["intervention.regularizer:", "'shrink_perturb'", "'freeze_incumbents'"],
+    ),
     "normalisation misspelt": (
         {"intervention.normalisation": "layernorm"},
         ["intervention.normalisation:", "'layernorm'", "'layer_norm'"],
     ),
     "null normalisation": ({"intervention.normalisation": "null"}, ["normalisation:", "null"]),
+    # -- events that would fail, or do nothing
+    "a first event before anybody is mature": (
+        {"op": "prune", "edit.maturity": "1"},
+        ["edit.maturity: got 1", "op=prune", "step 0", "use 0"],
+    ),
+    "a turn before anybody is mature": (
+        {"op": "prune_then_grow", "edit.maturity": "9"},
+        ["edit.maturity: got 9", "op=prune_then_grow"],
+    ),
+    "a replacement before anybody is mature": (
+        {"op": "turnover", "edit.maturity": "500"},
+        ["edit.maturity: got 500", "'operator' in permuted_inputs", "less than 500"],
+    ),
+    "two directions in one cycle": (
+        {"op": "grow_then_prune", "edit.cycles": "1"},
+        ["edit.cycles: got 1", "grow_then_prune", "at least 2"],
+    ),
+    "two directions in one event of a stream": (
+        {"op": "prune_then_grow", "continual.edits": "1"},
+        ["continual.edits: got 1", "'operator' in permuted_inputs", "at least 2"],
+    ),
+    "other slots of a full network": (
+        {"op": "turnover", "compactness": "1.0", "edit.turnover": "{rule: fraction, slots: other}"},
+        ["edit.turnover: got share 0.1", "compactness 1", "slots: same"],
+    ),
+    "more other slots than there are": (
+        {
+            "op": "turnover",
+            "compactness": "0.8",
+            "edit.turnover": "{rule: fraction, share: 0.5, slots: other}",
+        },
+        ["edit.turnover: got share 0.5", "compactness 0.8"],
+    ),
+    "everybody replaced by what matches those that stay": (
+        {
+            "op": "turnover",
+            "edit.turnover": "{rule: fraction, share: 1.0}",
+            "intervention.insertion": "norm_matched",
+        },
+        ["intervention.insertion: 'norm_matched'", "share 1", "lower share"],
+    ),
+    "everybody replaced by what has the moments of those that stay": (
+        {
+            "op": "turnover",
+            "edit.turnover": "{rule: fraction, share: 1.0}",
+            "intervention.optimizer_state": "donor",
+            "train.optimizer": "adam",
+        },
+        ["intervention.optimizer_state: 'donor'", "share 1"],
+    ),
+    "a turnover of nobody": (
+        {"op": "turnover", "edit.turnover": "{rule: fraction, share: 0.0}"},
+        ["edit.turnover: fraction: share: got 0.0", "from 1e-06 to 1"],
+    ),
+    "a mean that two weights pass on": (
+        {
+            "op": "turnover",
+            "edit.turnover": "{rule: continual_backprop, transfer: on}",
+            "intervention.activation": "crelu",
+        },
+        ["edit.turnover: got transfer: on", "crelu", "transfer: off"],
+    ),
+    "a mean that many weights pass on": (
+        {
+            **CIFAR_LAPTOP,
+            "op": "turnover",
+            "edit.layers": "all",
+            "edit.turnover": "{rule: continual_backprop, transfer: on}",
+        },
+        ["edit.turnover: got transfer: on", "channel", "edit.layers: head"],
+    ),
+    "growth after the end of a stream": (
+        {"op": "single_event", "edit.at_epoch": "10"},
+        ["edit.at_epoch: got 10", "10 tasks", "continual.streams: []"],
+    ),
+    "a second moment that sgd does not have": (
+        {
+            "train.momentum": "0.9",
+            "intervention.optimizer_state": "{rule: donor, moments: second}",
+        },
+        ["intervention.optimizer_state:", "'donor'", "second", "both or first"],
+    ),
+    "more batches than images of a probe": (
+        {
+            "train.optimizer": "adam",
+            "intervention.optimizer_state": "{rule: warm_probe, batches: 513}",
+        },
+        ["intervention.optimizer_state:", "513 batches", "measure.probe_images is 512"],
+    ),
+    "replay in batches of one": (
+        {
+            "continual.streams": "[{rule: split_classes, replay: 5}]",
+            "continual.batch": "1",
+            "continual.tasks": "5",
+        },
+        ["continual.learners:", "replay", "continual.batch is 1"],
+    ),
     "edits that do not fit in the stream": (
         {"continual.edit_every": "1001"},
         ["continual.edit_every:", "5 events", "1001", "5000"],
@@ -368,6 +508,21 @@ def test_a_text_that_yaml_1_1_would_convert_stays_a_text(load, title):
 def test_a_list_of_runs_may_be_empty(load, key):
     section, name = key.split(".")
     assert getattr(getattr(load({key: "[]"}), section), name) == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"op": "prune", "edit.maturity": "9", "compactness": "1.0"},
+        {"op": "turnover", "edit.maturity": "499"},
+        {"op": "turnover", "edit.turnover": "{rule: fraction, share: 1.0, slots: other}"},
+        {"op": "grow", "edit.turnover": "{rule: fraction, slots: other}", "compactness": "1.0"},
+        {"op": "single_event", "edit.at_epoch": "9"},
+        {"op": "single_event", "edit.at_epoch": "49", "continual.streams": "[]"},
+    ],
+)
+def test_events_that_can_happen_are_accepted(load, changes):
+    assert load(changes).op == changes["op"]
 
 
 def test_edits_that_just_fit_in_the_stream_are_accepted(load):

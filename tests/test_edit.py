@@ -233,7 +233,8 @@ def test_a_unit_is_removed_only_when_older_than_maturity() -> None:
     context = replace(context, rules=replace(context.rules, maturity=6))
     _, record = applied(state, Event(0, 0, (0, 0), (3, 0), rewind=False), context)
     assert record.removed[0].nonzero()[:, 1].tolist() == [2, 3, 4] * 2
-    with pytest.raises(CheckError, match="asked to move 4 units and has 3"):
+    expected = r"asked to move 4 units and has 3 older than edit.maturity \(6\); set it lower"
+    with pytest.raises(CheckError, match=expected):
         applied(state, Event(0, 0, (0, 0), (4, 0), rewind=False), context)
 
 
@@ -261,6 +262,47 @@ def test_the_dormant_are_replaced_in_their_slots_however_many_they_are() -> None
     assert after.widths() == state.widths()
 
 
+DORMANT = Event(1, 5, (0, 0), (0, 0), rewind=False, same_slots=True, tau=0.025)
+
+
+def with_a_dead_layer(insertion: str, optimizer_state: str = "zero_step") -> tuple[State, Context]:
+    """Return two seeds; in the first no unit of the first layer is ever active."""
+    state, context = setting(chosen=rules(insertion=insertion, optimizer_state=optimizer_state))
+    state.weights.incoming[0][0] = 0
+    state.weights.bias[0][0] = -1.0
+    return state, context
+
+
+def test_all_units_of_a_wholly_dead_layer_are_dormant_and_replaced() -> None:
+    state, context = with_a_dead_layer("zero_out")
+    after, record = applied(state, DORMANT, context)
+    assert record.removed[0].all(1).tolist() == [True, False]
+    assert torch.equal(record.born[0], record.removed[0])
+    assert all(tensor.isfinite().all() for tensor in after.weights.tensors())
+    assert (measured(after, context).trace.hidden[0][0] > 0).any()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (("norm_matched",), "insertion: norm_matched, layer 0, event 1: .* none stays in seeds"),
+        (("zero_out", "donor"), "optimizer_state: donor, layer 0, event 1: .* none stays"),
+    ],
+)
+def test_rules_that_match_newborns_to_those_that_stay_refuse_where_nobody_does(
+    chosen: tuple[str, ...], message: str
+) -> None:
+    state, context = with_a_dead_layer(*chosen)
+    with pytest.raises(ConfigError, match=message):
+        applied(state, DORMANT, context)
+
+
+def test_no_unit_of_a_diverged_seed_is_dormant() -> None:
+    state, context = with_a_dead_layer("norm_matched")
+    _, record = applied(replace(state, diverged=torch.tensor([4, -1])), DORMANT, context)
+    assert not any(gone[0].any() for gone in record.removed)
+
+
 def test_a_diverged_seed_keeps_the_counts_of_the_others_and_leaves_them_as_they_are() -> None:
     state, context = setting()
     healthy, _ = applied(state, Event(0, 0, (0, 0), (3, 2), rewind=False), context)
@@ -272,6 +314,13 @@ def test_a_diverged_seed_keeps_the_counts_of_the_others_and_leaves_them_as_they_
         torch.equal(a[1], b[1])
         for a, b in zip(after.weights.tensors(), healthy.weights.tensors(), strict=True)
     )
+
+
+@pytest.mark.parametrize(("count", "parts"), [(1, 1), (30, 30), (40, 40), (99, 40)])
+def test_a_batch_is_cut_into_as_many_parts_as_are_asked_for(count: int, parts: int) -> None:
+    state, context = setting()
+    found = probe.gradients(state, *context.batch_at(0), context.activation, count)
+    assert len(found) == parts
 
 
 # -- what newborns do to the function
@@ -355,6 +404,28 @@ def test_the_gradient_that_matching_predicts_is_there_when_one_layer_grows(
             newborns[felt] / incumbents, torch.ones(int(felt.sum())).double(), rtol=1e-6, atol=0
         )
         assert felt.any()
+
+
+@pytest.mark.parametrize("insertion", ["tiny", "gradmax"])
+def test_directions_do_not_depend_on_a_unit_that_is_replaced_in_the_same_event(
+    insertion: str,
+) -> None:
+    """Both layers replace a unit in its slot; only what the removed one sent to removed ones, and
+    so nothing that stays, differs between the two states."""
+    found = []
+    for factor in (1.0, 50.0):
+        state, context = setting(chosen=rules(insertion=insertion))
+        state.weights.incoming[0][:, 4] *= 1e-3
+        state.weights.bias[0][:, 4] = 1e-3 * factor
+        state.weights.incoming[1][:, 2] *= 1e-3
+        state.weights.incoming[1][:, :, 4] = 0
+        event = Event(1, 8, (1, 1), (1, 1), rewind=False, same_slots=True)
+        after, record = applied(state, event, context)
+        assert [gone.nonzero()[:, 1].tolist() for gone in record.removed] == [[4, 4], [2, 2]]
+        entering = slots_of(after.weights, 1).incoming[:, 2]
+        found.append((entering, slots_of(after.weights, 1).outgoing[:, 2]))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 def test_weights_between_newborns_of_neighbouring_layers_are_their_slots_own() -> None:

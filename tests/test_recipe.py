@@ -151,6 +151,10 @@ def test_rewind_only_when_units_were_removed_or_at_every_event():
     assert rewinds(op="prune") == [True, True, True, True, False]
     assert rewinds(op="prune", edit__rewind_when="every_event") == [True] * 5
     assert rewinds(op="grow") == [False] * 5
+    removed = {"edit__continuity": "rewind", "edit__rewind_when": "removed"}
+    assert rewinds(op="prune", **removed) == [True, True, True, True, False]
+    assert rewinds(op="grow_then_prune", **removed) == [False, False, False, True, False]
+    assert rewinds(op="prune_then_grow", **removed) == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize(

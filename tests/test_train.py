@@ -443,6 +443,7 @@ RUNS: dict[str, dict[str, object]] = {
         edit__maturity=3,
         intervention__selection__prune=CONTRIBUTION,
     ),
+    "convnet-redo": CONVNET | {"op": "turnover", "edit__turnover": "redo"},
     **on_both("intervention__selection__grow", catalogue.GROW_SELECTION),
     **on_both("intervention__selection__prune", catalogue.PRUNE_SELECTION, op="prune"),
     **on_both("intervention__insertion", catalogue.INSERTION),
@@ -491,17 +492,21 @@ def test_probes_switched_off_leave_every_trained_weight_as_it_is(
         assert blind.progress[name] == looking.progress[name]
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        {},
-        {"intervention__gate": {"rule": "linear", "steps": 8}},
-        {"intervention__normalisation": "layer_norm"},
-    ],
-    ids=["full", "gated", "normalised"],
-)
+WAYS: dict[str, dict[str, object]] = {
+    "full": {},
+    "gated": {"intervention__gate": {"rule": "linear", "steps": 8}},
+    "normalised": {"intervention__normalisation": "layer_norm"},
+}
+MEASURED = [
+    pytest.param(op, more, id=f"{op}-{name}")
+    for op in ("grow", "late_reveal", "turnover")
+    for name, more in WAYS.items()
+    if (op, name) != ("late_reveal", "gated")
+]
+
+
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu"])
-@pytest.mark.parametrize("op", ["grow", "late_reveal", "turnover"])
+@pytest.mark.parametrize(("op", "more"), MEASURED)
 def test_the_parts_of_every_gradient_in_a_whole_run_add_up(
     op: str, activation: str, more: dict[str, object], tmp_path: Path
 ) -> None:

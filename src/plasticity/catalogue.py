@@ -240,6 +240,15 @@ OPTIMIZER_STATE = {
     ),
 }
 
+MATCHING = {
+    "insertion": (
+        "gradmax", "tiny", "net2wider", "variance_transfer", "statistics_matched", "norm_matched",
+        "gradient_matched", "orthogonal",
+    ),
+    "optimizer_state": ("mean_incumbent", "donor", "rms_only"),
+}  # fmt: skip
+"""Rules that give newborns something of the layer's units that stay, so they need one at least."""
+
 _WINDOW = Number(1955, 1, 10**9)
 
 TRAINABILITY = {
@@ -327,7 +336,7 @@ TURNOVER = {
         "a share of the units at every event",
         "Mocanu et al. 2018 (SET); Evci et al. 2020 (RigL), at the level of units",
         "both",
-        {"share": Number(0.1, 0.0, 1.0), "slots": Name("same", ("same", "other"))},
+        {"share": Number(0.1, 1e-6, 1.0), "slots": Name("same", ("same", "other"))},
     ),
     "continual_backprop": Entry(
         "a small share of the mature units at every step",

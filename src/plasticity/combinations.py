@@ -1,12 +1,16 @@
 """Values that are each allowed but make no sense together, with the reason and the way out."""
 
 from plasticity import catalogue, files
-from plasticity.catalogue import REMOVING
+from plasticity.catalogue import ADDING, REMOVING
 from plasticity.learners import StreamRun, stream_runs
 from plasticity.sections import Choice, Params
 
 EQUAL_COUNTS = ("gradmax", "tiny", "net2wider", "paired_cancel", "orthogonal")
 """Insertion rules that take newborns together."""
+COMPENSATING = ("net2wider", "zero_in", "gradmax", "variance_transfer")
+"""Insertion rules that change others so as to make up for newborns at full strength."""
+TURNING = ("grow_then_prune", "prune_then_grow")
+"""Operators that change their direction."""
 
 
 def impossible(params: Params) -> list[str]:
@@ -55,17 +59,6 @@ def impossible(params: Params) -> list[str]:
             f"({edit.seed_fraction}) and cannot end below it",
         ),
         (
-            edit.continuity == "rewind"
-            and params.op in {"dense", "static"}
-            and edit.rewind_when == "removed",
-            f"edit.rewind_when: '{params.op}' removes no unit, so it would never rewind; "
-            "use every_event",
-        ),
-        (
-            edit.continuity == "rewind" and params.op == "grow" and edit.rewind_when == "removed",
-            "edit.rewind_when: 'grow' removes no unit, so it would never rewind; use every_event",
-        ),
-        (
             train.optimizer == "adam" and train.momentum != 0,
             f"train.momentum: got {train.momentum}, but adam has its own moments; use 0.0",
         ),
@@ -75,10 +68,152 @@ def impossible(params: Params) -> list[str]:
             f"train.augment: crop_flip mirrors images, which changes what {params.dataset} "
             "shows; use none",
         ),
+        (
+            params.op in TURNING and edit.cycles < 2,
+            f"edit.cycles: got {edit.cycles}, but {params.op} goes one way and then the other; "
+            "expected at least 2",
+        ),
+        *_impossible_rewinds(params),
         *_impossible_rules(params),
     ]
     found = [message for wrong, message in rules if wrong]
     return found or _impossible_streams(params)
+
+
+def _impossible_rewinds(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with starting over at events."""
+    edit, op, insertion = params.edit, params.op, params.intervention.insertion.rule
+    rewinds = edit.continuity == "rewind"
+    grows = op in ("grow", "grow_then_prune", "prune_then_grow")
+    return [
+        (
+            rewinds and op in ("turnover", "single_event"),
+            f"edit.continuity: got rewind, but '{op}' never rewinds; use warm or paper",
+        ),
+        (
+            rewinds
+            and op in ("dense", "static", "grow", "late_reveal")
+            and edit.rewind_when == "removed",
+            f"edit.rewind_when: '{op}' removes no unit, so it would never rewind; use every_event",
+        ),
+        (
+            rewinds and grows and edit.rewind_when == "every_event" and insertion != "late_init",
+            f"intervention.insertion: got '{insertion}', but {op} goes back to the initial weights "
+            "at every event, newborns too; use late_init, or edit.continuity: warm",
+        ),
+    ]
+
+
+def _impossible_gates(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with newborns that fade in."""
+    gate, insertion = params.intervention.gate.rule, params.intervention.insertion.rule
+    fades = gate != "none" and params.op in ADDING
+    return [
+        (
+            fades and insertion in COMPENSATING,
+            f"intervention.gate: got '{gate}', but '{insertion}' makes up for newborns at full "
+            "strength at once, while they fade in; use gate: none, or another insertion",
+        ),
+        (
+            fades and params.op == "late_reveal",
+            f"intervention.gate: got '{gate}', but the units of op=late_reveal take part in full "
+            "before they wake, and would fall to 0 then; use none",
+        ),
+    ]
+
+
+def _impossible_replacements(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with how many units events remove and replace."""
+    op, edit, rule = params.op, params.edit, params.edit.turnover
+    share = float(rule.options.get("share", 0.0))
+    layers = _replaced(params, share) if op == "turnover" and rule.rule == "fraction" else []
+    chosen = {
+        "insertion": params.intervention.insertion.rule,
+        "optimizer_state": params.intervention.optimizer_state.rule,
+    }
+    moves_means = op == "turnover" and rule.options.get("transfer") == "on"
+    removes = (op == "prune" and params.compactness < 1) or (
+        op == "prune_then_grow" and edit.trough < 1
+    )
+    return [
+        (
+            removes and edit.maturity > 0,
+            f"edit.maturity: got {edit.maturity}, but op={op} removes units at step 0, when nobody "
+            "is that old; use 0",
+        ),
+        (
+            rule.options.get("slots") == "other"
+            and any(masked < moved for masked, _, moved in layers),
+            f"edit.turnover: got share {share:g} of other slots, but with compactness "
+            f"{params.compactness:g} a layer has fewer masked slots than units to replace; use "
+            "slots: same, or a lower compactness",
+        ),
+        (
+            moves_means and params.intervention.activation.rule == "crelu",
+            "edit.turnover: got transfer: on, but with crelu a unit feeds others by two weights "
+            "each, and no bias takes its mean over; use transfer: off, or another activation",
+        ),
+        (
+            moves_means and edit.layers == "all",
+            "edit.turnover: got transfer: on, but a channel feeds others by many weights each, and "
+            "no bias takes its mean over; use transfer: off, or edit.layers: head",
+        ),
+        *(
+            (
+                name in catalogue.MATCHING[family]
+                and any(kept <= moved for _, kept, moved in layers),
+                f"intervention.{family}: '{name}' matches newborns to the units that stay, but "
+                f"edit.turnover with share {share:g} replaces all units of a layer; use a lower "
+                "share, or another rule",
+            )
+            for family, name in chosen.items()
+        ),
+    ]
+
+
+def _replaced(params: Params, share: float) -> list[tuple[int, int, int]]:
+    """Return masked slots, units and units that an event replaces, for each layer in question.
+
+    Allocations but neutral are known only with the data's size; then a full network alone is
+    looked at, and whether everybody goes.
+    """
+    network, kept = params.network, params.compactness
+    widths = (*network.widths, *(network.trunk if params.edit.layers == "all" else ()))
+    if params.edit.allocation != "neutral" and kept < 1:
+        return [(1, 1, 1)] if share == 1 else []
+    units = [max(1, round(kept * width)) for width in widths]
+    return [
+        (width - count, count, max(1, round(share * count)))
+        for width, count in zip(widths, units, strict=True)
+    ]
+
+
+def _impossible_moments(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with moments that newborns are given."""
+    rule = params.intervention.optimizer_state
+    batches, limits = (
+        int(rule.options.get("batches", 0)),
+        {
+            "measure.probe_images": params.measure.probe_images,
+            "data.train_images": params.data.train_images,
+            "continual.images": params.continual.images if params.continual.streams else "all",
+        },
+    )
+    return [
+        (
+            params.train.optimizer == "sgd" and rule.options.get("moments") == "second",
+            "intervention.optimizer_state: 'donor' with moments: second needs adam's second "
+            "moment, but sgd has none; use both or first, or train.optimizer: adam",
+        ),
+        *(
+            (
+                rule.rule == "warm_probe" and limit != "all" and batches > limit,
+                f"intervention.optimizer_state: 'warm_probe' got {batches} batches, but {name} is "
+                f"{limit}, less than an image for each; use at most {limit}",
+            )
+            for name, limit in limits.items()
+        ),
+    ]
 
 
 def _impossible_streams(params: Params) -> list[str]:
@@ -93,20 +228,46 @@ def _impossible_streams(params: Params) -> list[str]:
     ]
     for run in stream_runs(params).values():
         own = run.resolved(params)
-        length = run.tasks * run.steps
-        every = own.continual.every(run.steps, length)
-        edits = own.continual.num_edits(every, length)
-        if own.op != "single_event" and own.continual.edits != "all" and edits * every > length:
-            found.append(
-                f"continual.edit_every: {edits} events every {every} steps do not fit in "
-                f"{run.tasks} tasks of {run.steps} steps ({length})"
-            )
+        found += [message for wrong, message in _impossible_clock(run, own) if wrong]
         found += [
             f"continual.learners: '{run.learner}' in {run.stream_name}: {message}"
             for wrong, message in [*_impossible_rules(own), *_impossible_on(run, own)]
             if wrong
         ]
     return found
+
+
+def _impossible_clock(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with when the events of a stream happen."""
+    op, edit, length = own.op, own.edit, run.tasks * run.steps
+    every = own.continual.every(run.steps, length)
+    edits = own.continual.num_edits(every, length)
+    who = f"'{run.learner}' in {run.stream_name}"
+    return [
+        (
+            op != "single_event" and own.continual.edits != "all" and edits * every > length,
+            f"continual.edit_every: {edits} events every {every} steps do not fit in "
+            f"{run.tasks} tasks of {run.steps} steps ({length})",
+        ),
+        (
+            op == "single_event" and edit.at_epoch >= run.tasks,
+            f"edit.at_epoch: got {edit.at_epoch}, but {who} has {run.tasks} tasks and would never "
+            "grow; expected less than that, or continual.streams: []",
+        ),
+        (
+            op in TURNING and edits < 2,
+            f"continual.edits: got {edits} for {who}, but {op} goes one way and then the other; "
+            "expected at least 2",
+        ),
+        (
+            op == "turnover"
+            and edit.turnover.rule == "fraction"
+            and edits > 1
+            and 0 < edit.maturity >= every,
+            f"edit.maturity: got {edit.maturity}, but the first units of {who} are replaced after "
+            f"{every} steps, when nobody is older than that; expected less than {every}",
+        ),
+    ]
 
 
 def _most_tasks(stream: Choice, classes: int) -> int | None:
@@ -142,6 +303,11 @@ def _impossible_on(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
             stream.rule == "slowly_changing_regression"
             and ("warm_probe" in rules or "hessian" in rules),
             "warm_probe and hessian are defined for classes alone",
+        ),
+        (
+            own.continual.batch == 1 and int(stream.options.get("replay", 0)) > 0,
+            "replay fills half of every batch, but continual.batch is 1, of which no image is left "
+            "for it; use at least 2, or replay: 0",
         ),
         (
             bool(own.continual.trunk) and own.dataset == "digits",
@@ -199,6 +365,21 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
             chosen.normalisation.rule != "none" and chosen.gate.rule != "none",
             f"intervention.normalisation: '{chosen.normalisation.rule}' counts every alive unit in "
             f"full, also one that fades in by '{chosen.gate.rule}'; use none for one of the two",
+        ),
+        *_impossible_gates(params),
+        *_impossible_replacements(params),
+        *_impossible_moments(params),
+        (
+            chosen.regularizer.rule == "shrink_perturb" and params.op == "late_reveal",
+            "intervention.regularizer: 'shrink_perturb' moves all units at every step, but those "
+            "of op=late_reveal stand still until they wake; use none, l2 or l2_init",
+        ),
+        (
+            chosen.regularizer.rule == "shrink_perturb"
+            and chosen.trainability.rule == "freeze_incumbents"
+            and params.op in ADDING,
+            "intervention.regularizer: 'shrink_perturb' moves all units at every step, but "
+            "'freeze_incumbents' holds some still; use another rule for one of the two",
         ),
         (
             params.op == "turnover" and chosen.insertion.rule == "gradient_matched",

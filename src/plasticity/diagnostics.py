@@ -182,23 +182,39 @@ def matched_weights(gate: Tensor, newborn: Tensor, incumbent: Tensor, bins: int 
 def dormant_share(hidden: Tensor, taus: Sequence[float] = TAUS) -> Tensor:
     """Return the share of dormant units at each threshold, (S, thresholds).
 
-    A unit is dormant at tau if its mean |h| is at most tau times the layer's mean of that. In a
-    layer of zeros every unit is dormant at every tau.
-
     Parameters
     ----------
     hidden
         (S, N, K) activations of the alive units alone.
     taus
-        Thresholds.
+        Thresholds of ``dormant``.
+    """
+    strength = hidden.double().abs().mean(1)
+    alive = torch.ones_like(strength, dtype=torch.bool)
+    shares = torch.stack([dormant(strength, alive, tau).double().mean(1) for tau in taus], 1)
+    return torch.where(strength.isfinite().all(1, keepdim=True), shares, torch.nan)
+
+
+def dormant(strength: Tensor, alive: Tensor, tau: float) -> Tensor:
+    """Return which units are dormant, (S, H) bool.
+
+    A unit is dormant at tau if its mean |h| is at most tau times the layer's mean of that. In a
+    layer of zeros every unit is dormant at every tau.
+
+    Parameters
+    ----------
+    strength
+        (S, H) mean |activation|; what masked slots hold is never read.
+    alive
+        (S, H) bool.
+    tau
+        Threshold.
 
     Source: Sokar et al. 2023 (ReDo), definition 3.1.
     """
-    strength = hidden.double().abs().mean(1)
-    mean = strength.mean(1, keepdim=True)
+    total = torch.where(alive, strength, 0).sum(1, keepdim=True)
     # Without a division: a layer of zeros would have no score.
-    shares = torch.stack([(strength <= tau * mean).double().mean(1) for tau in taus], 1)
-    return torch.where(mean.isfinite(), shares, torch.nan)
+    return alive & (strength <= tau * (total / alive.sum(1, keepdim=True)))
 
 
 def dead_share(hidden: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plasticity import probe, rng
+from plasticity import catalogue, probe, rng
+from plasticity.diagnostics import dormant
 from plasticity.errors import CheckError, ConfigError
 from plasticity.network import Activation, Loss, Weights, cross_entropy
 from plasticity.optim import Optimizer
@@ -88,7 +89,7 @@ def apply_event(
     CheckError
         When a layer cannot give as many units as the event asks for.
     ConfigError
-        When an insertion rule cannot make what it is asked for, with the reason.
+        When a rule cannot make what it is asked for, with the reason.
     """
     views = _Views(state, measurement, context, event.step)
     removed, born = [], []
@@ -99,6 +100,7 @@ def apply_event(
         removed.append(leaving)
         born.append(_coming(views, event, layer, units, leaving, draws))
     record = Record(tuple(born), tuple(removed))
+    _refuse_replaced_layers(state, record, event, context)
     weights = _without(state, record, measurement, context)
     alive = tuple(
         (units.alive & ~leaving) | coming
@@ -139,6 +141,15 @@ class _Views:
         self._step = step
         self._gradients: tuple[Weights, Weights] | None = None
         self._curvature: Weights | None = None
+
+    @property
+    def diverged(self) -> Tensor:
+        """Return (S,): the step at which a seed diverged, -1 where it did not."""
+        return self._state.diverged
+
+    def edited(self, layer: int) -> bool:
+        """Return whether a layer was measured, as all that are edited are."""
+        return self._measurement.signals[layer] is not None
 
     def of(self, layer: int) -> LayerView:
         """Return what rules may know of a layer."""
@@ -219,15 +230,16 @@ def _leaving(
     rules = views._context.rules
     mature = units.alive & (units.age > rules.maturity) if rules.maturity else units.alive
     if event.tau is not None:
-        view = views.of(layer)
-        mean = view.hidden.abs().mean(1)
-        mean = torch.where(units.alive, mean, 0)
-        share = mean * units.alive.sum(1, keepdim=True) / mean.sum(1, keepdim=True)
-        return mature & (share <= event.tau)
+        if not views.edited(layer):
+            return torch.zeros_like(units.alive)
+        strength = views.of(layer).hidden.double().abs().mean(1)
+        # A diverged seed may show zeros where it has no numbers; it is left as it is.
+        healthy = (views.diverged < 0)[:, None]
+        return mature & healthy & dormant(strength, units.alive, event.tau)
     if event.remove[layer] == 0:
         return torch.zeros_like(units.alive)
     utility = selection.PRUNE[rules.prune.rule](views.of(layer), draws, rules.prune.options)
-    return _pick(-utility, mature, event.remove[layer])
+    return _pick(-utility, mature, event.remove[layer], rules.maturity)
 
 
 def _coming(
@@ -248,7 +260,7 @@ def _coming(
     return _pick(utility, candidates, event.add[layer])
 
 
-def _pick(utility: Tensor, eligible: Tensor, count: int) -> Tensor:
+def _pick(utility: Tensor, eligible: Tensor, count: int, maturity: int = 0) -> Tensor:
     """Return (S, H) bool: the ``count`` eligible units of highest utility, ties by slot.
 
     A diverged seed's utilities may not be finite; its units are taken by slot, so that every seed
@@ -256,13 +268,41 @@ def _pick(utility: Tensor, eligible: Tensor, count: int) -> Tensor:
     """
     available = int(eligible.sum(1).min())
     if count > available:
+        reason = (
+            f"older than edit.maturity ({maturity}); set it lower, or events further apart"
+            if maturity
+            else "to move; this is a fault of the schedule"
+        )
         raise CheckError(
-            f"edit: a layer was asked to move {count} units and has {available} to move; this is a "
-            "fault of the schedule"
+            f"edit: a layer was asked to move {count} units and has {available} {reason}"
         )
     ranked = torch.where(eligible, torch.nan_to_num(utility.double(), nan=0.0), -torch.inf)
     order = ranked.argsort(dim=1, descending=True, stable=True)[:, :count]
     return torch.zeros_like(eligible).scatter_(1, order, value=True)
+
+
+def _refuse_replaced_layers(state: State, record: Record, event: Event, context: Context) -> None:
+    """Refuse rules that match newborns to the units that stay where nobody stays.
+
+    Their means would be over nobody: NaN, or an arbitrary slot's.
+    """
+    chosen = {
+        "insertion": context.rules.insertion.rule,
+        "optimizer_state": context.rules.optimizer_state.rule,
+    }
+    lost = [name for name, rule in chosen.items() if rule in catalogue.MATCHING[name]]
+    if not lost:
+        return
+    layers = zip(state.units, record.removed, record.born, strict=True)
+    for layer, (units, leaving, coming) in enumerate(layers):
+        alone = coming.any(1) & ~(units.alive & ~leaving).any(1)
+        if bool(alone.any()):
+            seeds = [seed for seed, bad in zip(context.seeds, alone.tolist(), strict=True) if bad]
+            raise ConfigError(
+                f"intervention.{lost[0]}: {chosen[lost[0]]}, layer {layer}, event {event.index}: "
+                f"matches newborns to the layer's units that stay, but none stays in seeds {seeds};"
+                f" replace fewer, or use a rule that needs no other unit"
+            )
 
 
 def _without(state: State, record: Record, measurement: Measurement, context: Context) -> Weights:
@@ -317,8 +357,12 @@ def _inserted(
         index = stream_index(layer, len(weights.filters))
         draws = [rng.stream(seed, "edit", event.index, index, 1) for seed in context.seeds]
         current = slots_of(weights, layer)
+        seen = views.of(layer)
+        # A slot that is filled anew in the same event shows what its removed unit did.
+        stayed = input_mask(weights, incumbent, layer)[:, None]
         view = replace(
-            views.of(layer),
+            seen,
+            inputs=None if seen.inputs is None else torch.where(stayed, seen.inputs, 0),
             incoming=current.incoming,
             bias=current.bias,
             outgoing=current.outgoing,

@@ -245,11 +245,16 @@ def _filter_gradient(delta: Tensor, entered: Tensor, filters: Tensor) -> Tensor:
 def gradients(
     state: State, x: Tensor, labels: Tensor, activation: Activation, count: int
 ) -> list[Weights]:
-    """Return the gradients of the alive network on each of ``count`` parts of a batch."""
+    """Return the gradients of the alive network on each of ``count`` parts of a batch.
+
+    Parts differ by an image at most; of fewer images than ``count``, each is a part.
+    """
+    count = min(count, x.shape[1])
     dtype = state.weights.bias[0].dtype
     scale = tuple(mask.to(dtype) for mask in state.alive)
     result = []
-    for images, classes in zip(x.chunk(count, 1), labels.chunk(count, 1), strict=True):
+    parts = zip(x.tensor_split(count, 1), labels.tensor_split(count, 1), strict=True)
+    for images, classes in parts:
         trace = forward(state.weights, images, activation, scale)
         _, grad_logits = cross_entropy(trace.logits, classes)
         grads = state.weights.map(torch.zeros_like)

@@ -193,7 +193,7 @@ def events(params: Params, backbone: Architecture, clock: Clock) -> tuple[Event,
     result = []
     for index, change in enumerate(moved):
         add, remove = (tuple(max(0, sign * c) for c in change) for sign in (1, -1))
-        rewind = params.rewinds and (params.edit.rewind_when == "every_event" or any(change))
+        rewind = params.rewinds and (params.edit.rewind_when == "every_event" or any(remove))
         wakes = params.op == "late_reveal"
         result.append(Event(index, index * clock.every, add, remove, rewind, wakes=wakes))
     return tuple(result)

@@ -154,8 +154,8 @@ def _seed_row(outcome: Outcome, row: int, seed: int) -> Row:
         "last_task": accuracies[-1] if graded else None,
         "slope": online.slope(accuracies) if graded else None,
         "plasticity_loss": online.plasticity_loss(accuracies) if graded else None,
-        "steps_50": online.mean([w["parts"][0] for w in scored]) if graded else None,
-        "steps_90": online.mean([w["parts"][1] for w in scored]) if graded else None,
+        "steps_50": _mean_steps(scored, 0) if graded else None,
+        "steps_90": _mean_steps(scored, 1) if graded else None,
         "loss": online.mean(losses) if len(losses) == len(windows) else None,
         "final_acc": online.average_accuracy(matrix, tasks) if tasks else None,
         "forgetting": online.forgetting(matrix, tasks) if tasks else None,
@@ -164,6 +164,12 @@ def _seed_row(outcome: Outcome, row: int, seed: int) -> Row:
         "units": windows[-1]["units"],
         "flops": windows[-1]["flops"],
     }
+
+
+def _mean_steps(windows: Sequence[Window], place: int) -> float | None:
+    """Return the mean of one of ``parts`` over the tasks in which anything was learned."""
+    steps = [window["parts"][place] for window in windows if window["parts"][place] is not None]
+    return online.mean(steps) if steps else None
 
 
 def _groups(count: int, most: int = GROUPS) -> list[range]:

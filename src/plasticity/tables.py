@@ -177,7 +177,7 @@ SCHEMAS: dict[tuple[str, str], dict[str, type]] = {
         "last_task": float,
         "slope": float,  # points per task over the second half of the stream
         "plasticity_loss": float,  # first tasks less last tasks, in points
-        "steps_50": float,  # steps to half of a task's last accuracy, mean over tasks
+        "steps_50": float,  # steps to half of a task's last accuracy; mean of tasks with any
         "steps_90": float,
         "loss": float,
         "final_acc": float,  # test accuracy over all classes met; class-incremental streams only

@@ -667,18 +667,20 @@ def _close_window(current: Run) -> None:
     progress.bins = [zeros[:] for _ in progress.bins]
 
 
-def _parts(bins: Sequence[Sequence[float]], row: int, window: int) -> list[int]:
+def _parts(bins: Sequence[Sequence[float]], row: int, window: int) -> list[int | None]:
     """Return after how many steps of a window a seed first got half, and 0.9, of its end.
 
-    The end is the mean over the last part; -1 where a part is never that good. Empty outside
-    streams. As fine as ``BINS`` parts.
+    The end is the mean over the last part. None where nothing is right in it, as of a seed that
+    diverged: any part is as good as that. Empty outside streams. As fine as ``BINS`` parts.
     """
     if not bins:
         return []
     edges = [math.ceil(part * window / len(bins)) for part in range(len(bins) + 1)]
     means = [part[row] / (edges[place + 1] - edges[place]) for place, part in enumerate(bins)]
+    if means[-1] == 0:
+        return [None, None]
     return [
-        next((edges[at + 1] for at, mean in enumerate(means) if mean >= share * means[-1]), -1)
+        next(edges[at + 1] for at, mean in enumerate(means) if mean >= share * means[-1])
         for share in (0.5, 0.9)
     ]
 

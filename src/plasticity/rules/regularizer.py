@@ -48,6 +48,9 @@ def l2_init(options: Options) -> Pull:
 def shrink_perturb(options: Options) -> Pull:
     """Return a shrinking by ``shrink`` and a random move at every step.
 
+    Draws are made for the alive units alone, so they depend on how many there are: arms of
+    different width are not paired in this noise, as they are in batches and initial weights.
+
     Source: Ash & Adams 2020; at every step, as Kumar et al. 2023 and Dohare et al. 2024 have it.
     """
     return Pull(shrink=float(options["shrink"]), noise=float(options["noise"]))
