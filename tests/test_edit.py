@@ -24,7 +24,8 @@ from plasticity.edit import Context, Record, Rules, apply_event, even_mask, rand
 from plasticity.errors import CheckError, ConfigError
 from plasticity.network import Architecture
 from plasticity.optim import Optimizer
-from plasticity.rules import gate
+from plasticity.rules import gate, selection
+from plasticity.rules.view import LayerView
 from plasticity.schedule import Event
 from plasticity.sections import Choice
 from plasticity.state import State
@@ -321,6 +322,30 @@ def test_a_batch_is_cut_into_as_many_parts_as_are_asked_for(count: int, parts: i
     state, context = setting()
     found = probe.gradients(state, *context.batch_at(0), context.activation, count)
     assert len(found) == parts
+
+
+def broken_rule(view: LayerView, draws: Any, options: Any) -> torch.Tensor:  # noqa: ARG001
+    utility = view.bias.clone()
+    utility[1, 3] = float("nan")
+    return utility
+
+
+def test_a_utility_that_is_no_number_is_told_with_rule_and_seed(monkeypatch) -> None:
+    monkeypatch.setitem(selection.PRUNE, "incoming_magnitude", broken_rule)
+    state, context = setting()
+    event = Event(0, 0, (0, 0), (3, 2), rewind=False)
+    expected = rf"prune: incoming_magnitude, layer 0: got .* NaN in seeds \[{SEEDS[1]}\]"
+    with pytest.raises(CheckError, match=expected):
+        applied(state, event, context)
+    after, _ = applied(replace(state, diverged=torch.tensor([-1, 4])), event, context)
+    assert after.widths() == (8, 7)
+
+
+def test_a_seed_that_diverged_in_the_last_step_does_not_stop_the_others() -> None:
+    state, context = setting()
+    state.weights.incoming[0][0] = float("nan")
+    after, _ = applied(state, Event(0, 0, (0, 0), (3, 2), rewind=False), context)
+    assert after.widths() == (8, 7)
 
 
 # -- what newborns do to the function

@@ -143,9 +143,12 @@ class _Views:
         self._curvature: Weights | None = None
 
     @property
-    def diverged(self) -> Tensor:
-        """Return (S,): the step at which a seed diverged, -1 where it did not."""
-        return self._state.diverged
+    def healthy(self) -> Tensor:
+        """Return (S,) bool: which seeds have numbers to go by.
+
+        A seed may have lost them in the step before the event, with no loss since to tell.
+        """
+        return (self._state.diverged < 0) & self._measurement.loss.isfinite().all(1)
 
     def edited(self, layer: int) -> bool:
         """Return whether a layer was measured, as all that are edited are."""
@@ -160,7 +163,7 @@ class _Views:
         units = state.units[layer]
         slots = slots_of(state.weights, layer)
         dense = layer >= depth and slots.next_bias is not None
-        tidy = torch.nan_to_num if bool((state.diverged >= 0).any()) else _same
+        tidy = _same if bool(self.healthy.all()) else torch.nan_to_num
         inputs = measured.trace.inputs[layer - depth] if layer >= depth else None
         error = measured.flow.error[layer - depth + 1] if dense else None
         gradients = self._gradients_of(layer)
@@ -234,11 +237,11 @@ def _leaving(
             return torch.zeros_like(units.alive)
         strength = views.of(layer).hidden.double().abs().mean(1)
         # A diverged seed may show zeros where it has no numbers; it is left as it is.
-        healthy = (views.diverged < 0)[:, None]
-        return mature & healthy & dormant(strength, units.alive, event.tau)
+        return mature & views.healthy[:, None] & dormant(strength, units.alive, event.tau)
     if event.remove[layer] == 0:
         return torch.zeros_like(units.alive)
     utility = selection.PRUNE[rules.prune.rule](views.of(layer), draws, rules.prune.options)
+    _check_numbers(views, f"prune: {rules.prune.rule}", layer, utility, mature)
     return _pick(-utility, mature, event.remove[layer], rules.maturity)
 
 
@@ -257,7 +260,20 @@ def _coming(
     rule = views._context.rules.grow
     utility = selection.GROW[rule.rule](views.of(layer), draws, rule.options)
     candidates = units.asleep if event.wakes else ~units.alive
+    _check_numbers(views, f"grow: {rule.rule}", layer, utility, candidates)
     return _pick(utility, candidates, event.add[layer])
+
+
+def _check_numbers(views: _Views, rule: str, layer: int, utility: Tensor, eligible: Tensor) -> None:
+    """Refuse utilities that are no numbers: units would be taken by slot, as if by the rule."""
+    wrong = (utility.isnan() & eligible).any(1) & views.healthy
+    if bool(wrong.any()):
+        told = zip(views._context.seeds, wrong.tolist(), strict=True)
+        seeds = [seed for seed, bad in told if bad]
+        raise CheckError(
+            f"intervention.selection.{rule}, layer {layer}: got a utility that is NaN in seeds "
+            f"{seeds}, which did not diverge; expected numbers; this is a fault of the rule"
+        )
 
 
 def _pick(utility: Tensor, eligible: Tensor, count: int, maturity: int = 0) -> Tensor:
