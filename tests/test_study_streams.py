@@ -1,11 +1,13 @@
 """Who goes on learning: every learner of every arm under one name, and the tables' own numbers."""
 
+import csv
 import json
 
 import pandas as pd
 import pytest
 from study_tables import write_study
 
+from plasticity.claims import Reference
 from plasticity.report import lines, numbers
 from plasticity.report.comparison import replicates, stream_tables
 from plasticity.report.comparison.stream_tables import finding
@@ -181,3 +183,41 @@ FADES, STAYS = (9.0, 10.0, 11.0), (-1.0, 0.2, 1.0)
 )  # fmt: skip
 def test_the_title_names_those_whose_interval_excludes_no_loss(places, expected):
     assert finding(places) == expected
+
+
+def rewrite(comparison, arm, stage, change):
+    """Write what ``change`` makes of each row of a kept table of seeds in place of it."""
+    path = comparison.arm(arm).folder / f"reports/{stage}/seeds.csv"
+    rows = [change(row) for row in csv.DictReader(path.read_text().splitlines())]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+BOTH = {"continual.streams": ["permuted_inputs", "slowly_changing_regression"],
+        "continual.learners": ["backprop"]}  # fmt: skip
+
+
+def diverged(**numbers):
+    """Return a change that makes a row of seed 1 diverge, with these numbers where it has some."""
+
+    def change(row):
+        if row["seed"] != "1":
+            return row
+        own = {"status": "diverged", "diverged_step": "30"}
+        return row | own | {key: value for key, value in numbers.items() if row[key]}
+
+    return change
+
+
+def test_of_a_stream_a_diverged_seed_counts_as_its_table_says(tmp_path):
+    """Its steps from then on are wrong already; a squared error that is not finite is no number."""
+    made = write_study(tmp_path, {"a": BOTH})
+    rewrite(made, "a", "continual", diverged(taoa="31.5", early_acc=""))
+    found = made.values(Reference("a", "taoa"))
+    assert (found.by_seed[1], found.diverged) == (31.5, (1,))
+    assert found.counted_as == "wrong from then on"
+    assert made.values(Reference("a", "early")).by_seed[1] == 10.0  # chance of ten classes
+    assert {*made.values(Reference("a", "taoa", ("slowly_changing_regression",))).by_seed} == set()
+    assert {*made.values(Reference("a", "loss", ("slowly_changing_regression",))).by_seed} == {0, 2}

@@ -227,7 +227,7 @@ def _shared_seeds(values: Mapping[Reference, Values]) -> tuple[tuple[int, ...], 
     for one, part in values.items():
         if part.diverged:
             kept = set(part.diverged) <= {*part.by_seed}
-            what = "counted as chance" if kept else "left out"
+            what = f"counted as {part.counted_as}" if kept else "left out"
             noun = "seed" if len(part.diverged) == 1 else "seeds"
             listed = ", ".join(map(str, part.diverged))
             notes.append(f"{one.condition}: {noun} {listed} diverged, {what}")
