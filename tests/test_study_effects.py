@@ -74,6 +74,18 @@ def test_a_seed_that_diverged_is_at_chance_from_then_on(tmp_path: Path) -> None:
     assert rows.loc[(1, 20), "flops"] == rows.loc[(0, 20), "flops"]
 
 
+def test_what_a_seed_that_diverged_is_tested_at_afterwards_does_not_count(tmp_path: Path) -> None:
+    """Its frozen network is tested to the end: step 318 is the fourth of epoch 8."""
+    comparison = write_study(tmp_path, {"grow": {}}, diverged={"grow": (1,)})
+    path = comparison.arm("grow").folder / "reports/train/history.csv"
+    history = pd.read_csv(path)
+    tested = history[history["seed"] == 0].assign(seed=1, acc=88.0)
+    other = history[history["seed"] != 1]
+    pd.concat([other, tested], ignore_index=True).to_csv(path, index=False)
+    rows = curves.read(comparison.arm("grow")).rows.set_index(["seed", "epoch"])
+    assert [rows.loc[(1, epoch), "acc"] for epoch in (7, 8, 20)] == [88.0, 10.0, 10.0]
+
+
 def test_the_finding_of_costs_counts_only_what_is_sure() -> None:
     found = [(None, 1.0, t_interval(gaps)) for gaps in (ABOVE, NEAR, BELOW, BELOW)]
     assert costs.title(found) == (
