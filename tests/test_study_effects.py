@@ -1,5 +1,8 @@
 """A study's page: what accuracy costs, what interventions do, correlations, and what failed."""
 
+import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -133,7 +136,7 @@ def test_without_a_plain_arm_there_is_no_reference(tmp_path: Path) -> None:
         (0.9, 0.2, 1.0, "Cycle TAA rises with newborn / incumbent gradient"),
         (-0.9, -1.0, -0.2, "Cycle TAA falls with newborn / incumbent gradient"),
         (0.9, -0.1, 1.0, "No order of Cycle TAA by newborn / incumbent gradient is supported"),
-        (0.9, None, None, "newborn / incumbent gradient and Cycle TAA: rho 0.90, without"),
+        (0.9, None, None, "newborn / incumbent gradient and Cycle TAA: rho 0.90, permutation"),
         (None, None, None, "No rank correlation"),
     ],
 )
@@ -141,6 +144,29 @@ def test_a_correlation_has_a_direction_only_where_its_interval_has(
     rho: float | None, low: float | None, high: float | None, begins: str
 ) -> None:
     assert correlation.title(told(rho, low, high)).startswith(begins)
+
+
+def test_a_direction_needs_its_p_too_and_the_title_shows_it() -> None:
+    assert correlation.title(told(0.9, 0.2, 1.0, 0.083)) == (
+        "No order of Cycle TAA by newborn / incumbent gradient is supported (../C8): "
+        "rho 0.90 [0.20, 1.00], permutation p = 0.083"
+    )
+
+
+def test_a_seed_with_one_of_the_two_measures_counts_in_that_mean(study: Comparison) -> None:
+    decision = told(0.9, 0.2, 1.0)
+    found = decision.correlation
+    lost = ("grow_50", 2, math.nan, 10.0)
+    note = "grow_50 newborn.grad: seed 2 diverged, left out"
+    decision = replace(
+        decision, correlation=replace(found, points=(*found.points, lost), notes=(note,))
+    )
+    mean = correlation.means(decision.correlation).set_index("condition")
+    assert mean.loc["grow_50", "x"] == pytest.approx(2.718281828)
+    assert mean.loc["grow_50", "y"] == pytest.approx((80 + 82 + 10) / 3)
+    (figure,) = correlation.section(with_decision(study, decision)).figures
+    assert note in figure.reading
+    assert "NaN" not in json.dumps(figure.spec)
 
 
 def test_conditions_are_drawn_at_their_geometric_mean_ratio(study: Comparison) -> None:
