@@ -148,6 +148,7 @@ def test_a_seed_that_diverged_counts_in_accuracies_and_in_no_error(tmp_path):
     assert counts == {"permuted_inputs": [3], "slowly_changing_regression": [2]}
     assert "1 counted as wrong in every step from then on; 1 left out" in accuracy.reading
     assert {*health.data["n"]} == {2}
+    assert "not corrected for their number" in accuracy.reading
     assert "diverged are left out" in health.reading
 
 
@@ -204,13 +205,13 @@ FADES, STAYS = (9.0, 10.0, 11.0), (-1.0, 0.2, 1.0)
     ("places", "expected"),
     [
         ([losses(backprop=FADES, leaky=STAYS)],
-         "Plasticity is lost for sure by backprop in permuted inputs"),
-        ([losses(backprop=STAYS)], "No learner loses plasticity for sure"),
+         "By its 95 % interval plasticity is lost by backprop in permuted inputs"),
+        ([losses(backprop=STAYS)], "No learner loses plasticity by its 95 % interval"),
         ([losses(backprop=FADES, leaky=FADES), losses("random_labels", leaky=STAYS)],
-         "Plasticity is lost for sure by all 2 in permuted inputs; by none in 1 more"),
+         "By its 95 % interval plasticity is lost by all 2 in permuted inputs; by none in 1 more"),
         ([losses(backprop=FADES), losses(tasks=20, leaky=FADES)],
-         "Plasticity is lost for sure by backprop in permuted inputs (500 tasks of 625 steps); "
-         "by leaky in permuted inputs (20 tasks of 625 steps)"),
+         "By its 95 % interval plasticity is lost by backprop in permuted inputs (500 tasks of 625 "
+         "steps); by leaky in permuted inputs (20 tasks of 625 steps)"),
         ([losses(backprop=(None, None))], "Squared error by task"),
     ],
 )  # fmt: skip

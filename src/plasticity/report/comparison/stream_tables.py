@@ -7,7 +7,7 @@ import pandas as pd
 from plasticity.catalogue import STREAMS
 from plasticity.report import charts, lines, numbers, theme
 from plasticity.report.charts import Figure
-from plasticity.report.comparison import replicates
+from plasticity.report.comparison import marks, replicates
 from plasticity.report.comparison.gather import Comparison
 from plasticity.report.comparison.replicates import PLACE
 from plasticity.report.parts import Section, Table
@@ -114,7 +114,7 @@ def _accuracy(comparison: Comparison, places: Sequence[pd.DataFrame], left: str)
         "Online accuracy (%): each batch before it is learned from, mean over a task; of a "
         "regression the squared error. The axes do not start at zero and differ between streams",
         f"Lines are means over seeds. {charts.band_text(table)}; {lines.n(table)}. Of many tasks "
-        f"each point is the mean of neighbouring ones.{left}",
+        f"each point is the mean of neighbouring ones. {marks.UNCORRECTED}.{left}",
         "continual/tasks.csv",
         table,
         charts.spec(lines.beside(panels, 2, 56), "Online accuracy by task"),
@@ -131,7 +131,7 @@ def _placed(table: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
 
 
 def finding(places: Sequence[pd.DataFrame]) -> str:
-    """Return who for sure learns the last tasks of a stream less well than its first ones."""
+    """Return who by its interval learns the last tasks of a stream less well than the first."""
     graded = [part for part in places if part["plasticity_loss"].notna().any()]
     if not graded:
         return "Squared error by task"
@@ -144,9 +144,9 @@ def finding(places: Sequence[pd.DataFrame]) -> str:
         else:
             none += 1
     if not texts:
-        return "No learner loses plasticity for sure"
+        return "No learner loses plasticity by its 95 % interval"
     rest = f"; by none in {none} more" if none else ""
-    return f"Plasticity is lost for sure {'; '.join(texts)}{rest}"
+    return f"By its 95 % interval plasticity is lost {'; '.join(texts)}{rest}"
 
 
 def _fading(part: pd.DataFrame) -> str:
