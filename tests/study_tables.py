@@ -110,11 +110,13 @@ def put(
         writer.writerows(rows)
 
 
-def told(rho: float | None, low: float | None, high: float | None) -> Decision:
+def told(
+    rho: float | None, low: float | None, high: float | None, p: float | None = 0.01
+) -> Decision:
     """Return a decision on a correlation of two conditions with two seeds each."""
     points = (("grow_50", 0, 0.0, 80.0), ("grow_50", 1, 2.0, 82.0), ("grow_20", 0, -1.0, 70.0))
     names = ("newborn.grad", "cycle.taa")
-    found = Correlation(names, ("grow_50", "grow_20"), rho, low, high, 0.5, points)
+    found = Correlation(names, ("grow_50", "grow_20"), rho, low, high, 0.5, points, p)
     references = tuple(
         (Reference(arm, "newborn.grad", ("birth",)), Reference(arm, "cycle.taa"))
         for arm in ("grow_50", "grow_20")

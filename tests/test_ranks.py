@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from plasticity.ranks import (
     Resampled,
     iqm,
     iqm_interval,
+    permutation_p,
     probability_of_improvement,
     spearman,
     spearman_by_cluster,
@@ -186,6 +188,34 @@ def test_the_same_conditions_have_the_same_interval():
 def test_conditions_that_do_not_match_are_refused(x, y, message):
     with pytest.raises(ValueError, match=message):
         spearman_by_cluster(x, y)
+
+
+@pytest.mark.parametrize(
+    ("xs", "ys", "expected"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], 2 / 24),  # this order and its reverse
+        ([1.0, 2.0, 3.0, 4.0], [5.0, 4.0, 3.0, 1.0], 2 / 24),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0], 2 / 120),
+        # 1 - 6 x 2 / 120 = 0.9: four swaps of neighbours and the order itself, and their reverses.
+        ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 1.0, 3.0, 4.0, 5.0], 10 / 120),
+        ([1.0, 2.0, 3.0], [1.0, 1.0, 2.0], 4 / 6),  # the odd one is at either end
+        ([1.0, 2.0, 3.0], [7.0, 7.0, 7.0], None),
+    ],
+)
+def test_the_share_of_orders_as_far_from_none_worked_by_hand(xs, ys, expected):
+    assert permutation_p(xs, ys) == (None if expected is None else pytest.approx(expected))
+
+
+def test_orders_that_are_drawn_agree_with_those_of_students_t():
+    draw = np.random.default_rng(4)
+    xs = draw.normal(size=30)
+    ys = 0.4 * xs + draw.normal(size=30)
+    rho = spearman(xs.tolist(), ys.tolist())
+    expected = 2 * stats.t.sf(abs(rho) * math.sqrt(28 / (1 - rho**2)), 28)
+    found = permutation_p(xs.tolist(), ys.tolist())
+    assert found == pytest.approx(expected, abs=0.01)
+    assert found == permutation_p(xs.tolist(), ys.tolist())
+    assert permutation_p(range(12), range(12)) == pytest.approx(1 / 10_001)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, None])

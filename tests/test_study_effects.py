@@ -1,5 +1,8 @@
 """A study's page: what accuracy costs, what interventions do, correlations, and what failed."""
 
+import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -74,6 +77,18 @@ def test_a_seed_that_diverged_is_at_chance_from_then_on(tmp_path: Path) -> None:
     assert rows.loc[(1, 20), "flops"] == rows.loc[(0, 20), "flops"]
 
 
+def test_what_a_seed_that_diverged_is_tested_at_afterwards_does_not_count(tmp_path: Path) -> None:
+    """Its frozen network is tested to the end: step 318 is the fourth of epoch 8."""
+    comparison = write_study(tmp_path, {"grow": {}}, diverged={"grow": (1,)})
+    path = comparison.arm("grow").folder / "reports/train/history.csv"
+    history = pd.read_csv(path)
+    tested = history[history["seed"] == 0].assign(seed=1, acc=88.0)
+    other = history[history["seed"] != 1]
+    pd.concat([other, tested], ignore_index=True).to_csv(path, index=False)
+    rows = curves.read(comparison.arm("grow")).rows.set_index(["seed", "epoch"])
+    assert [rows.loc[(1, epoch), "acc"] for epoch in (7, 8, 20)] == [88.0, 10.0, 10.0]
+
+
 def test_the_finding_of_costs_counts_only_what_is_sure() -> None:
     found = [(None, 1.0, t_interval(gaps)) for gaps in (ABOVE, NEAR, BELOW, BELOW)]
     assert costs.title(found) == (
@@ -121,7 +136,7 @@ def test_without_a_plain_arm_there_is_no_reference(tmp_path: Path) -> None:
         (0.9, 0.2, 1.0, "Cycle TAA rises with newborn / incumbent gradient"),
         (-0.9, -1.0, -0.2, "Cycle TAA falls with newborn / incumbent gradient"),
         (0.9, -0.1, 1.0, "No order of Cycle TAA by newborn / incumbent gradient is supported"),
-        (0.9, None, None, "newborn / incumbent gradient and Cycle TAA: rho 0.90, without"),
+        (0.9, None, None, "newborn / incumbent gradient and Cycle TAA: rho 0.90, permutation"),
         (None, None, None, "No rank correlation"),
     ],
 )
@@ -129,6 +144,29 @@ def test_a_correlation_has_a_direction_only_where_its_interval_has(
     rho: float | None, low: float | None, high: float | None, begins: str
 ) -> None:
     assert correlation.title(told(rho, low, high)).startswith(begins)
+
+
+def test_a_direction_needs_its_p_too_and_the_title_shows_it() -> None:
+    assert correlation.title(told(0.9, 0.2, 1.0, 0.083)) == (
+        "No order of Cycle TAA by newborn / incumbent gradient is supported (../C8): "
+        "rho 0.90 [0.20, 1.00], permutation p = 0.083"
+    )
+
+
+def test_a_seed_with_one_of_the_two_measures_counts_in_that_mean(study: Comparison) -> None:
+    decision = told(0.9, 0.2, 1.0)
+    found = decision.correlation
+    lost = ("grow_50", 2, math.nan, 10.0)
+    note = "grow_50 newborn.grad: seed 2 diverged, left out"
+    decision = replace(
+        decision, correlation=replace(found, points=(*found.points, lost), notes=(note,))
+    )
+    mean = correlation.means(decision.correlation).set_index("condition")
+    assert mean.loc["grow_50", "x"] == pytest.approx(2.718281828)
+    assert mean.loc["grow_50", "y"] == pytest.approx((80 + 82 + 10) / 3)
+    (figure,) = correlation.section(with_decision(study, decision)).figures
+    assert note in figure.reading
+    assert "NaN" not in json.dumps(figure.spec)
 
 
 def test_conditions_are_drawn_at_their_geometric_mean_ratio(study: Comparison) -> None:

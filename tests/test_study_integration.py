@@ -126,8 +126,24 @@ def test_a_stream_counts_where_it_has_several_lengths_at_equal_updates():
     (kept,) = at_several_lengths(pd.concat([BOTH, other], ignore_index=True))
     assert kept["updates"].unique().tolist() == [10_000]
     assert at_several_lengths(other) == []
-    diverged = BOTH.assign(status=["ok" if s == 100 else "diverged" for s in BOTH["task_steps"]])
-    assert at_several_lengths(diverged) == []
+    ungraded = BOTH.assign(taoa=[None if s > 100 else 50.0 for s in BOTH["task_steps"]])
+    assert at_several_lengths(ungraded) == []
+
+
+def test_a_diverged_seed_counts_in_the_gap_and_is_told_of(tmp_path, monkeypatch):
+    """Its accuracy has every later step wrong; the gap at 100 is -2, -2, -2 and 10 - 61."""
+    broken = (BOTH["learner"] == "grow") & (BOTH["task_steps"] == 100) & (BOTH["seed"] == 3)
+    lost = BOTH.assign(
+        status=BOTH["status"].mask(broken, "diverged"), taoa=BOTH["taoa"].mask(broken, 10.0)
+    )
+    (part,) = at_several_lengths(lost)
+    (gap,) = gaps_of(part)
+    assert gap.intervals[100].mean == pytest.approx((-2 * 3 + 10 - 61) / 4)
+    assert gap.seeds == 4
+    comparison = write_study(tmp_path, {"grow_50": {}})
+    monkeypatch.setattr(replicates, "read", lambda _: lost)
+    for figure in integration.section(comparison).figures:
+        assert "diverged: 1 counted as wrong in every step from then on" in figure.reading
 
 
 def test_the_section_shows_every_difference_and_the_share_of_draws(tmp_path, monkeypatch):

@@ -1,11 +1,13 @@
 """Who goes on learning: every learner of every arm under one name, and the tables' own numbers."""
 
+import csv
 import json
 
 import pandas as pd
 import pytest
 from study_tables import write_study
 
+from plasticity.claims import Reference
 from plasticity.report import lines, numbers
 from plasticity.report.comparison import replicates, stream_tables
 from plasticity.report.comparison.stream_tables import finding
@@ -102,18 +104,52 @@ def test_every_panel_has_the_colours_of_its_own_learners(two):
         }  # fmt: skip
 
 
-def test_a_seed_that_diverged_is_in_no_mean_and_is_counted(two, monkeypatch):
-    seeds = replicates.read(two)
-    broken = (seeds["arm"] == "b") & (seeds["seed"] == 0)
-    seeds.loc[broken, "status"] = "diverged"
-    seeds.loc[broken, "taoa"] = 1e9
-    monkeypatch.setattr(replicates, "read", lambda _: seeds)
-    section = stream_tables.section(two)
-    graded = next(t for t in section.tables if t.head[1] == "mean")
-    assert next(row for row in graded.rows if row[0] == "b backprop")[-1] == "2 of 3"
-    assert "1000000" not in str(graded.rows)
-    drawn = section.figures[0].data
-    assert set(drawn[drawn["learner"] == "b backprop"]["n"]) == {2}
+def rewrite(comparison, arm, stage, change):
+    """Write what ``change`` makes of each row of a kept table of seeds in place of it."""
+    path = comparison.arm(arm).folder / f"reports/{stage}/seeds.csv"
+    rows = [change(row) for row in csv.DictReader(path.read_text().splitlines())]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+BOTH = {"continual.streams": ["permuted_inputs", "slowly_changing_regression"],
+        "continual.learners": ["backprop"]}  # fmt: skip
+
+
+def diverged(**numbers):
+    """Return a change that makes a row of seed 1 diverge, with these numbers where it has some."""
+
+    def change(row):
+        if row["seed"] != "1":
+            return row
+        own = {"status": "diverged", "diverged_step": "30"}
+        return row | own | {key: value for key, value in numbers.items() if row[key]}
+
+    return change
+
+
+def test_a_seed_that_diverged_counts_in_accuracies_and_in_no_error(tmp_path):
+    """Wrong in every step from then on, its accuracy is low; its network's health is no one's."""
+    made = write_study(tmp_path, {"a": BOTH})
+    rewrite(made, "a", "continual", diverged(taoa="31.5", first_task="80.0", loss=""))
+    section = stream_tables.section(made)
+    tables = {t.head[1]: t for t in section.tables}
+    (row,) = tables["mean"].rows
+    seeds = read_table("continual", "seeds", made.arm("a").folder)
+    known = seeds[seeds["stream"] == "permuted_inputs"]["taoa"]
+    assert row[1] == percent(numbers.interval(known)) != percent(numbers.interval(known[[0, 2]]))
+    assert [t.rows[0][-1] for t in tables.values()] == ["2 of 3", "2 of 3"]
+    assert "Runs of a seed that diverged: 1 counted as wrong" in tables["mean"].caption
+    assert "Runs of a seed that diverged: 1 left out" in tables["loss"].caption
+    accuracy, health = section.figures
+    counts = accuracy.data.groupby("stream")["n"].unique().map(list).to_dict()
+    assert counts == {"permuted_inputs": [3], "slowly_changing_regression": [2]}
+    assert "1 counted as wrong in every step from then on; 1 left out" in accuracy.reading
+    assert {*health.data["n"]} == {2}
+    assert "not corrected for their number" in accuracy.reading
+    assert "diverged are left out" in health.reading
 
 
 def test_the_same_learner_of_two_arms_has_one_hue_and_two_dashes(two):
@@ -169,15 +205,27 @@ FADES, STAYS = (9.0, 10.0, 11.0), (-1.0, 0.2, 1.0)
     ("places", "expected"),
     [
         ([losses(backprop=FADES, leaky=STAYS)],
-         "Plasticity is lost for sure by backprop in permuted inputs"),
-        ([losses(backprop=STAYS)], "No learner loses plasticity for sure"),
+         "By its 95 % interval plasticity is lost by backprop in permuted inputs"),
+        ([losses(backprop=STAYS)], "No learner loses plasticity by its 95 % interval"),
         ([losses(backprop=FADES, leaky=FADES), losses("random_labels", leaky=STAYS)],
-         "Plasticity is lost for sure by all 2 in permuted inputs; by none in 1 more"),
+         "By its 95 % interval plasticity is lost by all 2 in permuted inputs; by none in 1 more"),
         ([losses(backprop=FADES), losses(tasks=20, leaky=FADES)],
-         "Plasticity is lost for sure by backprop in permuted inputs (500 tasks of 625 steps); "
-         "by leaky in permuted inputs (20 tasks of 625 steps)"),
+         "By its 95 % interval plasticity is lost by backprop in permuted inputs (500 tasks of 625 "
+         "steps); by leaky in permuted inputs (20 tasks of 625 steps)"),
         ([losses(backprop=(None, None))], "Squared error by task"),
     ],
 )  # fmt: skip
 def test_the_title_names_those_whose_interval_excludes_no_loss(places, expected):
     assert finding(places) == expected
+
+
+def test_of_a_stream_a_diverged_seed_counts_as_its_table_says(tmp_path):
+    """Its steps from then on are wrong already; a squared error that is not finite is no number."""
+    made = write_study(tmp_path, {"a": BOTH})
+    rewrite(made, "a", "continual", diverged(taoa="31.5", early_acc=""))
+    found = made.values(Reference("a", "taoa"))
+    assert (found.by_seed[1], found.diverged) == (31.5, (1,))
+    assert found.counted_as == "wrong from then on"
+    assert made.values(Reference("a", "early")).by_seed[1] == 10.0  # chance of ten classes
+    assert {*made.values(Reference("a", "taoa", ("slowly_changing_regression",))).by_seed} == set()
+    assert {*made.values(Reference("a", "loss", ("slowly_changing_regression",))).by_seed} == {0, 2}

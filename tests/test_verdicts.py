@@ -165,7 +165,61 @@ def test_a_correlation_across_conditions_is_supported_where_its_interval_is_abov
     assert decide(claim("less", 0.0, (), across=pairs), together).verdict == "contradicted"
 
 
-def test_a_correlation_of_too_few_conditions_has_no_verdict():
-    pairs, found = zip(*(rising(f"c{i}", float(i)) for i in range(3)), strict=True)
-    together = {key: value for part in found for key, value in part.items()}
-    assert decide(claim("more", 0.0, (), across=pairs), together).verdict == "not run"
+def across(*levels):
+    """Return pairs of conditions c0, c1, ... in the order of levels, and their values."""
+    pairs, found = zip(*(rising(f"c{i}", float(one)) for i, one in enumerate(levels)), strict=True)
+    return pairs, {key: value for part in found for key, value in part.items()}
+
+
+def test_a_correlation_of_too_few_conditions_is_inconclusive_and_says_so():
+    for count, said in ((3, "3 conditions are"), (1, "1 condition is")):
+        pairs, found = across(*range(count))
+        outcome = decide(claim("more", 0.0, (), across=pairs), found)
+        assert (outcome.verdict, outcome.reason) == ("inconclusive", f"{said} too few")
+
+
+def test_a_correlation_without_any_condition_is_not_run_and_says_why():
+    pairs, found = across(0, 1)
+    outcome = decide(
+        claim("more", 0.0, (), across=pairs), {**dict.fromkeys(found, "c was not run")}
+    )
+    assert outcome.verdict == "not run"
+    assert "c was not run" in outcome.reason
+    assert outcome.correlation.points == ()
+    empty = decide(claim("more", 0.0, (), across=pairs), dict.fromkeys(found, values(None, None)))
+    assert empty.verdict == "not run"
+    assert "c0 cycle.taa: no seed has a number" in empty.reason
+
+
+@pytest.mark.parametrize(("count", "expected"), [(4, "inconclusive"), (5, "supported")])
+def test_a_perfect_order_of_four_conditions_is_what_chance_gives(count, expected):
+    """2 of 24 orders are perfect, 8.3 %; 2 of 120 are, 1.7 %."""
+    pairs, found = across(*range(count))
+    outcome = decide(claim("more", 0.0, (), across=pairs), found)
+    assert outcome.correlation.low == pytest.approx(1)
+    assert outcome.verdict == expected
+    assert outcome.correlation.p == pytest.approx({4: 2 / 24, 5: 2 / 120}[count])
+
+
+def test_a_measure_that_never_changes_decides_nothing():
+    pairs, found = across(*range(5))
+    flat = {key: values(5.0, 5.0) for key in found if key.measure == "cycle.taa"}
+    outcome = decide(claim("more", 0.0, (), across=pairs), found | flat)
+    assert (outcome.verdict, outcome.reason) == (
+        "inconclusive", "a measure is the same in all 5 conditions"
+    )  # fmt: skip
+
+
+def test_a_diverged_seeds_chance_accuracy_counts_in_its_condition():
+    """It has no ratio: the highest condition by that has the lowest accuracy, and is no tie."""
+    pairs, found = across(*range(6))
+    last = pairs[-1]
+    found[last[0]] = values(5.0, 5.1, None, diverged=(2,))
+    found[last[1]] = values(50.0, 51.0, -500.0, diverged=(2,))
+    outcome = decide(claim("more", 0.0, (), across=pairs), found)
+    assert outcome.correlation.rho == pytest.approx(1 - 6 * (5**2 + 5) / (6 * 35))
+    assert outcome.verdict == "inconclusive"
+    assert outcome.correlation.notes == (
+        "c5 newborn.grad: seed 2 diverged, left out",
+        "c5 cycle.taa: seed 2 diverged, counted as chance",
+    )

@@ -39,14 +39,17 @@ def section(comparison: Comparison) -> Section | None:
         "",
         (
             "Each large mark is a condition, each small dot one of its seeds. The correlation is "
-            "of ranks, across conditions; a condition counts once, however many seeds it has.",
+            "of ranks, across conditions; a condition counts once, however many seeds it has. A "
+            "direction is named where the interval excludes 0 and p, the share of all orders of "
+            "the conditions that are as far from none, is at most 0.05: the interval alone, of "
+            "few conditions, names one too often.",
         ),
         figures,
     )
 
 
 def title(decision: Decision) -> str:
-    """Return the correlation with its interval, and a direction only where it is clear."""
+    """Return the correlation with its interval and p, a direction only where both are clear."""
     found = decision.correlation
     assert found is not None
     first, second = (MEASURES[name].label for name in found.measures)
@@ -54,9 +57,9 @@ def title(decision: Decision) -> str:
         return f"No rank correlation of {first} with {second} can be told"
     if found.low is None or found.high is None:
         return f"{first} and {second}: {correlation_text(found)}, without an interval"
-    if found.low > 0:
+    if found.sign > 0:
         how = f"{second} rises with {first}"
-    elif found.high < 0:
+    elif found.sign < 0:
         how = f"{second} falls with {first}"
     else:
         how = f"No order of {second} by {first} is supported"
@@ -85,9 +88,11 @@ def means(found: Correlation) -> pd.DataFrame:
 def _figure(place: int, decision: Decision, found: Correlation, ops: dict[str, str]) -> Figure:
     seeds, mean = frame(found), means(found)
     mean = mean.assign(op=mean["condition"].map(ops))
-    dots = seeds.assign(op=seeds["condition"].map(ops)).head(MOST_SEEDS)
+    whole = seeds.dropna()
+    dots = whole.assign(op=whole["condition"].map(ops)).head(MOST_SEEDS)
     across, up = (
-        _axis(measure, seeds[name]) for name, measure in zip("xy", found.measures, strict=True)
+        _axis(measure, seeds[name].dropna())
+        for name, measure in zip("xy", found.measures, strict=True)
     )
     x, y = alt.X("x:Q", **across), alt.Y("y:Q", **up)
     tips = [
@@ -119,14 +124,14 @@ def _figure(place: int, decision: Decision, found: Correlation, ops: dict[str, s
         if found.within is None
         else f" Within conditions, over seeds, it is {theme.number(found.within, 2)} on average."
     )
-    left = " Not every seed is drawn." if len(seeds) > MOST_SEEDS else ""
+    told = f" {'; '.join(found.notes)}." if found.notes else ""
+    left = " Not every seed is drawn." if len(whole) > MOST_SEEDS else ""
     return Figure(
         f"correlation_{place}",
         title(decision),
         f"{second} against {first}, every condition",
         f"Large marks are means over seeds, of ratios geometric ones.{within} "
-        f""
-        f"{len(mean)} conditions, {marks.n_of(mean['n'])} each.{left}",
+        f"{len(mean)} conditions, {marks.n_of(mean['n'])} each.{told}{left}",
         "values.csv, train/cohorts.csv",
         seeds,
         charts.spec(chart, f"{second} against {first} across conditions"),

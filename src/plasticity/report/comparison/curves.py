@@ -86,6 +86,7 @@ def read(arm: Arm) -> Curve | None:
         {
             "seed": history["seed"].astype(int),
             "epoch": history["epoch"].astype(int),
+            "step": history["step"].astype(int),
             "acc": history["acc"].astype(float),
             "flops": history["flops"].astype(float),
             "steps": history["active_unit_steps"].astype(float),
@@ -99,6 +100,18 @@ def read(arm: Arm) -> Curve | None:
     costs = {
         name: rows[name].fillna(rows.groupby("epoch")[name].transform("mean")) for name in COSTS
     }
-    broken = set(seeds.loc[seeds["status"] != "ok", "seed"].astype(int))
-    guess = rows["seed"].isin(broken) & rows["acc"].isna()
-    return Curve(arm, rows.assign(**costs, acc=rows["acc"].mask(guess, values.chance(arm.folder))))
+    lost = _lost(rows, seeds)
+    acc = rows["acc"].mask(lost, values.chance(arm.folder)) if lost.any() else rows["acc"]
+    return Curve(arm, rows.assign(**costs, acc=acc).drop(columns="step"))
+
+
+def _lost(rows: pd.DataFrame, seeds: pd.DataFrame) -> pd.Series:
+    """Return which epochs of which seeds have no network that learns any more.
+
+    A seed that diverged keeps its last weights and is tested on, so that an accuracy is there says
+    nothing: the step at which it diverged does.
+    """
+    broken = seeds[seeds["status"] != "ok"]
+    at = dict(zip(broken["seed"].astype(int), broken["diverged_step"], strict=True))
+    since = rows["seed"].map(at).astype(float)
+    return rows["seed"].isin(list(at)) & (rows["acc"].isna() | (rows["step"] > since))

@@ -8,6 +8,11 @@ from plasticity.report.comparison.gather import Arm, Comparison
 from plasticity.report.parts import MISSING, Section, Table
 
 STAGES = ("train", "retrain", "continual")
+COUNTED = (
+    "Seeds that diverged. In accuracies of trained and retrained networks they count as chance, in "
+    "those of streams as wrong in every step from then on; deltas, ratios, errors, and what is "
+    "measured of units leave them out."
+)
 LINES = 5
 """Last lines of a log that are shown."""
 
@@ -27,7 +32,7 @@ def section(comparison: Comparison) -> Section | None:
     if broken:
         tables.append(
             Table(
-                "Seeds that diverged. In accuracies they count as chance; ratios leave them out.",
+                COUNTED,
                 ("", "what was trained", "seed", "optimizer step"),
                 tuple(broken),
             )

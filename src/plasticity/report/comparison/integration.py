@@ -70,17 +70,16 @@ def section(comparison: Comparison) -> Section | None:
 
 
 def at_several_lengths(seeds: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the finished replicates with an accuracy, of each stream that has several lengths.
+    """Return the replicates with an accuracy, of each stream that has several lengths.
+
+    Diverged seeds are among them: theirs is of a stream with every step from there on wrong.
 
     Parameters
     ----------
     seeds
         As ``replicates.read`` returns them.
     """
-    done = numbers.finished(seeds)
-    if done.empty:
-        return []
-    done = done[done["taoa"].notna()].astype({"taoa": float})
+    done = seeds[seeds["taoa"].notna()].astype({"taoa": float})
     places = [part for _, part in done.groupby(PLACE, sort=True)]
     return [part for part in places if part["task_steps"].nunique() > 1][:MOST_PLACES]
 
@@ -188,11 +187,16 @@ def _accuracy(places: Sequence[pd.DataFrame]) -> Figure:
         "integration",
         _finding(table),
         "Mean online accuracy (%) by the steps of a task, at the same number of updates in all",
-        f"{charts.band_text(table)}; {lines.n(table)}. Tasks of more steps are fewer tasks.",
+        f"{charts.band_text(table)}; {lines.n(table)}. Tasks of more steps are fewer tasks."
+        f"{_lost(places)}",
         "continual/seeds.csv",
         table,
         charts.spec(lines.beside(panels, 1, 40), "Online accuracy by steps per task"),
     )
+
+
+def _lost(places: Sequence[pd.DataFrame]) -> str:
+    return replicates.diverged_text(pd.concat(places, ignore_index=True))
 
 
 def _finding(table: pd.DataFrame) -> str:
@@ -235,7 +239,8 @@ def _differences(found: Sequence[tuple[pd.DataFrame, Sequence[Gap]]]) -> Figure:
         "Paired difference in mean online accuracy (points), grow less the learner of the line",
         "Above 0 grow is ahead. Below: crossovers with their 95 % intervals, cut at the lengths "
         f"tried; a triangle points to where one lies beyond them. {charts.band_text(table)}, "
-        f"length by length, not corrected for their number; {lines.n(table)}.",
+        f"length by length, not corrected for their number; {lines.n(table)}."
+        f"{_lost([part for part, _ in found])}",
         "continual/seeds.csv",
         table,
         charts.spec(lines.beside(panels, 1, 40), "Grow less each other learner by steps per task"),

@@ -6,6 +6,7 @@ import pandas as pd
 
 from plasticity.catalogue import LEARNERS
 from plasticity.report import lines
+from plasticity.report.comparison import values
 from plasticity.report.comparison.gather import Arm, Comparison
 from plasticity.report.lines import Looks
 from plasticity.report.streams import title_of
@@ -33,7 +34,7 @@ def read(comparison: Comparison) -> pd.DataFrame:
     ]
     filled = [part for part in parts if len(part)]
     if not filled:
-        return pd.DataFrame(columns=["name", "status", *PLACE])
+        return pd.DataFrame(columns=["name", "status", "taoa", *PLACE])
     every = pd.concat(filled, ignore_index=True)
     found = every.groupby([*PLACE, "learner"])
     at_once = every.groupby([*PLACE, "learner", "task_steps"])["arm"].transform("nunique") > 1
@@ -42,6 +43,26 @@ def read(comparison: Comparison) -> pd.DataFrame:
     several |= every["learner"] == "operator"
     own = every["arm"].where(several, "")
     return every.assign(own_arm=own, name=(own + " " + every["learner"]).str.strip())
+
+
+def counted(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Return the replicates that have a result: all but the diverged ones of a regression.
+
+    Elsewhere a diverged seed is wrong in every step from there on: to leave it out would flatter.
+    """
+    return seeds[(seeds["status"] == "ok") | seeds["taoa"].notna()]
+
+
+def diverged_text(seeds: pd.DataFrame) -> str:
+    """Return what the diverged seeds among replicates count as, as a sentence, or nothing."""
+    lost = seeds[seeds["status"] != "ok"]
+    known = int(lost["taoa"].notna().sum())
+    told = (
+        (known, "counted as wrong in every step from then on"),
+        (len(lost) - known, "left out, without a number"),
+    )
+    texts = [f"{number} {how}" for number, how in told if number]
+    return f" Runs of a seed that diverged: {'; '.join(texts)}." if texts else ""
 
 
 def table(comparison: Comparison, name: str, seeds: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +89,7 @@ def table(comparison: Comparison, name: str, seeds: pd.DataFrame) -> pd.DataFram
 
 def _of_arm(arm: Arm, rows: pd.DataFrame) -> pd.DataFrame:
     settings = arm.params.continual
-    return rows.assign(
+    return values.graded(rows, arm.folder).assign(
         arm=arm.name,
         op=arm.params.op,
         dataset=arm.params.dataset,

@@ -103,13 +103,13 @@ def value(one: Contrast) -> str:
 
 
 def correlation_text(found: Correlation) -> str:
-    """Return rho with its interval, or a dash."""
+    """Return rho with its interval and its p, or a dash."""
     if found.rho is None:
         return MISSING
     text = f"rho {theme.number(found.rho, 2)}"
-    if found.low is None or found.high is None:
-        return text
-    return f"{text} [{theme.number(found.low, 2)}, {theme.number(found.high, 2)}]"
+    if found.low is not None and found.high is not None:
+        text += f" [{theme.number(found.low, 2)}, {theme.number(found.high, 2)}]"
+    return text if found.p is None else f"{text}, permutation p = {found.p:.2g}"
 
 
 def _correlation(decision: Decision) -> Line:
@@ -124,7 +124,7 @@ def _correlation(decision: Decision) -> Line:
         str(len(found.conditions)),
         decision.verdict,
         within,
-        (),
+        found.notes,
     )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from plasticity.catalogue import STREAMS
 from plasticity.report import charts, lines, numbers, theme
 from plasticity.report.charts import Figure
-from plasticity.report.comparison import replicates
+from plasticity.report.comparison import marks, replicates
 from plasticity.report.comparison.gather import Comparison
 from plasticity.report.comparison.replicates import PLACE
 from plasticity.report.parts import Section, Table
@@ -24,10 +24,11 @@ POINTS = 100
 def section(comparison: Comparison) -> Section | None:
     """Return how every learner did in every stream, or nothing where no stream was run."""
     seeds = replicates.read(comparison)
-    if numbers.finished(seeds).empty:
+    if replicates.counted(seeds).empty:
         return None
     places = _drawn(seeds)
-    figures = [_accuracy(comparison, places, _left_out(seeds, places))]
+    left = f"{replicates.diverged_text(seeds)}{_left_out(seeds, places)}"
+    figures = [_accuracy(comparison, places, left)]
     if (found := _health(comparison, places)) is not None:
         figures.append(found)
     return Section(
@@ -51,7 +52,7 @@ def _panels(seeds: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _drawn(seeds: pd.DataFrame) -> list[pd.DataFrame]:
     """Return what is drawn: of each stream the shortest length, and not more than a page holds."""
-    done = numbers.finished(seeds)
+    done = replicates.counted(seeds)
     shortest = done.groupby(PLACE)["task_steps"].transform("min")
     kept = []
     for part in _panels(done[done["task_steps"] == shortest])[:MOST_PANELS]:
@@ -62,7 +63,7 @@ def _drawn(seeds: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _left_out(seeds: pd.DataFrame, places: Sequence[pd.DataFrame]) -> str:
     """Return what of the replicates is not drawn, as a sentence, or nothing."""
-    panels = len(_panels(numbers.finished(seeds))) - len(places)
+    panels = len(_panels(replicates.counted(seeds))) - len(places)
     learners = max(
         seeds.merge(part[[*PLACE, "task_steps"]].drop_duplicates())["name"].nunique()
         - part["name"].nunique()
@@ -113,7 +114,7 @@ def _accuracy(comparison: Comparison, places: Sequence[pd.DataFrame], left: str)
         "Online accuracy (%): each batch before it is learned from, mean over a task; of a "
         "regression the squared error. The axes do not start at zero and differ between streams",
         f"Lines are means over seeds. {charts.band_text(table)}; {lines.n(table)}. Of many tasks "
-        f"each point is the mean of neighbouring ones.{left}",
+        f"each point is the mean of neighbouring ones. {marks.UNCORRECTED}.{left}",
         "continual/tasks.csv",
         table,
         charts.spec(lines.beside(panels, 2, 56), "Online accuracy by task"),
@@ -130,7 +131,7 @@ def _placed(table: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
 
 
 def finding(places: Sequence[pd.DataFrame]) -> str:
-    """Return who for sure learns the last tasks of a stream less well than its first ones."""
+    """Return who by its interval learns the last tasks of a stream less well than the first."""
     graded = [part for part in places if part["plasticity_loss"].notna().any()]
     if not graded:
         return "Squared error by task"
@@ -143,9 +144,9 @@ def finding(places: Sequence[pd.DataFrame]) -> str:
         else:
             none += 1
     if not texts:
-        return "No learner loses plasticity for sure"
+        return "No learner loses plasticity by its 95 % interval"
     rest = f"; by none in {none} more" if none else ""
-    return f"Plasticity is lost for sure {'; '.join(texts)}{rest}"
+    return f"By its 95 % interval plasticity is lost {'; '.join(texts)}{rest}"
 
 
 def _fading(part: pd.DataFrame) -> str:
@@ -165,7 +166,7 @@ def _fading(part: pd.DataFrame) -> str:
 def _health(comparison: Comparison, places: Sequence[pd.DataFrame]) -> Figure | None:
     """Return dormant units, effective rank and weight norm by task."""
     tables, charted = [], []
-    for part in places:
+    for part in (whole for place in places if len(whole := numbers.finished(place))):
         rows = replicates.table(comparison, "health", part)
         if len(rows):
             rows = rows.assign(learner=rows["name"])
@@ -180,11 +181,17 @@ def _health(comparison: Comparison, places: Sequence[pd.DataFrame]) -> Figure | 
         "What the units do as tasks go by",
         "At the ends of tasks, on images of the task: dormant is a mean activation of at most "
         "0.025 of the layer's; means over layers",
-        f"{charts.band_text(table)}; {lines.n(table)}. The axes do not start at zero.",
+        f"{charts.band_text(table)}; {lines.n(table)}. The axes do not start at zero."
+        f"{_without_diverged(places)}",
         "continual/health.csv",
         table,
         charts.spec(lines.beside(charted, 1, 30), "Dormancy, rank and norm by task"),
     )
+
+
+def _without_diverged(places: Sequence[pd.DataFrame]) -> str:
+    lost = any((part["status"] != "ok").any() for part in places)
+    return " Seeds that diverged are left out." if lost else ""
 
 
 def _table(part: pd.DataFrame) -> Table:
@@ -195,9 +202,12 @@ def _table(part: pd.DataFrame) -> Table:
     rows = []
     for name in replicates.ordered(part):
         mine = part[part["name"] == name]
-        done = numbers.finished(mine)
+        done, known = numbers.finished(mine), replicates.counted(mine)
         cells = [
-            COLUMNS[column][1](numbers.interval(done[column].astype(float))) for column in shown
+            COLUMNS[column][1](
+                numbers.interval((known if column in GRADED else done)[column].astype(float))
+            )
+            for column in shown
         ]
         rows.append((name.replace("_", " "), *cells, f"{len(done)} of {len(mine)}"))
     stream, *length = _title(part)
@@ -209,7 +219,15 @@ def _table(part: pd.DataFrame) -> Table:
         else "Loss is the mean squared error over the stream."
     )
     return Table(
-        f"{stream} ({base}), {', '.join(length)}. {explained} [95 % t-interval over seeds]",
+        f"{stream} ({base}), {', '.join(length)}. {explained}{_counted_text(part, shown)} "
+        "[95 % t-interval over seeds]",
         ("learner", *(COLUMNS[column][0] for column in shown), "seeds finished"),
         tuple(rows),
     )
+
+
+def _counted_text(part: pd.DataFrame, shown: Sequence[str]) -> str:
+    """Return what the diverged seeds of a table count as; its columns after the end have none."""
+    text = replicates.diverged_text(part)
+    names = [COLUMNS[column][0] for column in shown if column in SPLIT]
+    return f"{text} {theme.listed(names)} leave them out." if text and names else text

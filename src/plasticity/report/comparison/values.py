@@ -17,6 +17,12 @@ from plasticity.tables import read_table
 
 AS_CHANCE = ("cycle.acc", "cycle.taa", "epoch.taa", "ticket.acc", "ticket.taa")
 """Measures of which a diverged seed has the accuracy of chance: to leave it out would flatter."""
+AS_WRITTEN = ("taoa", "early")
+"""Measures of streams, in which every step of a seed from where it diverged on is wrong already."""
+REGRESSION = "slowly_changing_regression"
+"""The stream without classes; its diverged seeds have no number."""
+ACCURACIES = ("taoa", "early_acc")
+"""Columns of ``continual/seeds.csv`` that such a seed must have."""
 LATE = 0.2
 """Share of a stream's tasks, the last ones, over which a late error is the mean."""
 
@@ -30,7 +36,9 @@ class Values:
     seeds: tuple[int, ...]
     """All that were run."""
     diverged: tuple[int, ...] = ()
-    """Those that diverged; where the measure is an accuracy they count as chance."""
+    """Those that diverged; where the measure is an accuracy they have a number all the same."""
+    counted_as: str = "chance"
+    """What a diverged seed counts as where it has a number."""
 
 
 Given = Mapping[str, str]
@@ -57,13 +65,15 @@ def of(one: Reference, params: Params, root: Path) -> Values:
     """
     found = _READERS[one.measure](root, arguments_of(one, params), params)
     diverged = tuple(int(seed) for seed in found.loc[found["status"] != "ok", "seed"])
-    of_diverged = chance(root) if one.measure in AS_CHANCE else math.nan
-    found = found.assign(value=found["value"].where(found["status"] == "ok", of_diverged))
+    if one.measure not in AS_WRITTEN:
+        of_diverged = chance(root) if one.measure in AS_CHANCE else math.nan
+        found = found.assign(value=found["value"].where(found["status"] == "ok", of_diverged))
     if MEASURES[one.measure].unit == "ratio" and one.measure not in _LOGS:
         found = found.assign(value=found["value"].map(math.log, na_action="ignore"))
     known = found.dropna(subset=["value"])
     pairs = zip(known["seed"].astype(int), known["value"].astype(float), strict=True)
-    return Values(dict(pairs), tuple(int(seed) for seed in found["seed"]), diverged)
+    counted_as = "wrong from then on" if one.measure in AS_WRITTEN else "chance"
+    return Values(dict(pairs), tuple(int(seed) for seed in found["seed"]), diverged, counted_as)
 
 
 @cache
@@ -88,6 +98,26 @@ def table(stage: str, name: str, root: Path) -> pd.DataFrame:
 def chance(root: Path) -> float:
     """Return the accuracy of guessing, in percent."""
     return 100 / int(read_json(root / metrics_path("prepare"))["data"]["classes"])
+
+
+def graded(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Return seeds of streams in which every diverged one has its accuracies.
+
+    They stay as written, with every step from there on wrong; without a number it is chance. A
+    regression has no accuracy to give.
+
+    Parameters
+    ----------
+    rows
+        Of ``continual/seeds.csv``.
+    root
+        The folder that the condition's ``reports`` lie in.
+    """
+    lost = (rows["status"] != "ok") & ~rows["stream"].str.startswith(REGRESSION)
+    accuracies = rows[list(ACCURACIES)].astype(float)
+    if not (gaps := accuracies.isna().mul(lost, axis=0)).any(axis=None):
+        return rows
+    return rows.assign(**accuracies.mask(gaps, chance(root)))
 
 
 def _trained(column: str) -> Callable[[Path, Given, Params], Found]:
@@ -122,8 +152,7 @@ def _newborn(measure: str) -> Callable[[Path, Given, Params], Found]:
 
 def _streamed(column: str) -> Callable[[Path, Given, Params], Found]:
     def read(root: Path, given: Given, params: Params) -> Found:
-        rows = table("continual", "seeds", root)
-        rows = _chosen(rows, given, params)
+        rows = graded(_chosen(table("continual", "seeds", root), given, params), root)
         return rows[["seed", "status"]].assign(value=rows[column].astype(float))
 
     return read

@@ -7,6 +7,10 @@ the 95 % interval lies outside. Anything else is inconclusive.
 
 A claim that says the same of several contrasts is supported when every one is: that needs no
 correction. It is contradicted when at least one is, after Holm's correction within the claim.
+
+A correlation across conditions is decided where its interval excludes 0 and, of all orders of the
+conditions, at most 5 % are as far from none: of few conditions the interval alone decides too
+often.
 """
 
 import math
@@ -72,7 +76,18 @@ class Correlation:
     within: float | None
     """Mean rank correlation over the seeds of a condition."""
     points: tuple[tuple[str, int, float, float], ...]
-    """Condition, seed, both values."""
+    """Condition, seed, both values; not a number where a seed has only the other one."""
+    p: float | None = None
+    """Two-sided, of conditions in any order."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: seeds left out of a measure or counted as chance."""
+
+    @property
+    def sign(self) -> int:
+        """Return 1 or -1 where interval and p agree that there is a direction, else 0."""
+        if self.low is None or self.high is None or self.p is None or self.p > LEVEL:
+            return 0
+        return int(self.low > 0) - int(self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -225,17 +240,24 @@ def _shared_seeds(values: Mapping[Reference, Values]) -> tuple[tuple[int, ...], 
         listed = ", ".join(f"{name} {count}" for name, count in sizes.items())
         notes.append(f"unequal numbers of seeds ({listed}): paired over the {len(common)} shared")
     for one, part in values.items():
-        if part.diverged:
-            kept = set(part.diverged) <= {*part.by_seed}
-            what = "counted as chance" if kept else "left out"
-            noun = "seed" if len(part.diverged) == 1 else "seeds"
-            listed = ", ".join(map(str, part.diverged))
-            notes.append(f"{one.condition}: {noun} {listed} diverged, {what}")
-        if lost := [s for s in part.seeds if s not in part.by_seed and s not in part.diverged]:
-            notes.append(f"{one}: no number for seeds {', '.join(map(str, lost))}")
+        notes += _without_number(one.condition, one, part)
     if not common:
         notes.append("no seed has a number on every side")
     return tuple(sorted(common)), notes
+
+
+def _without_number(name: str, one: Reference, part: Values) -> list[str]:
+    """Return what is to be said of the seeds of a condition that diverged or have no number."""
+    notes = []
+    if part.diverged:
+        kept = set(part.diverged) <= {*part.by_seed}
+        what = f"counted as {part.counted_as}" if kept else "left out"
+        noun = "seed" if len(part.diverged) == 1 else "seeds"
+        listed = ", ".join(map(str, part.diverged))
+        notes.append(f"{name}: {noun} {listed} diverged, {what}")
+    if lost := [s for s in part.seeds if s not in part.by_seed and s not in part.diverged]:
+        notes.append(f"{one}: no number for seeds {', '.join(map(str, lost))}")
+    return notes
 
 
 def _leaves(side: Any) -> Sequence[Reference]:
@@ -281,32 +303,69 @@ def _text(side: Any, unit: str) -> str:
 
 def _correlated(claim: Claim, found: Found) -> Decision:
     """Return the verdict on a rank correlation across conditions."""
-    points: list[tuple[str, int, float, float]] = []
-    absent = []
-    for first, second in claim.across:
-        xs, ys = found[first], found[second]
-        if isinstance(xs, Values) and isinstance(ys, Values):
-            shared = sorted({*xs.by_seed} & {*ys.by_seed})
-            points += [(first.condition, s, xs.by_seed[s], ys.by_seed[s]) for s in shared]
-        else:
-            absent += [why for why in (xs, ys) if isinstance(why, str)]
-    names = tuple(dict.fromkeys(name for name, *_ in points))
+    sides: dict[str, tuple[Values, Values]] = {}
+    absent: list[str] = []
+    notes: list[str] = []
+    for pair in claim.across:
+        missing = [why for one in pair if (why := _why_none(one, found[one]))]
+        if missing:
+            absent += missing
+            continue
+        xs, ys = (part for one in pair if isinstance(part := found[one], Values))
+        sides[pair[0].condition] = xs, ys
+        for one, part in zip(pair, (xs, ys), strict=True):
+            notes += _without_number(f"{one.condition} {one.measure}", one, part)
+    result = _ranked(claim, sides, notes)
+    verdict, why = _rank_verdict(claim, result)
+    return Decision(claim, (), result, verdict, "; ".join([*([why] if why else []), *absent]))
+
+
+def _why_none(one: Reference, found: Values | str) -> str:
+    """Return why a condition has no number of a measure; empty where it has one."""
+    if isinstance(found, str):
+        return found
+    return "" if found.by_seed else f"{one}: no seed has a number"
+
+
+def _ranked(
+    claim: Claim, sides: Mapping[str, tuple[Values, Values]], notes: Sequence[str]
+) -> Correlation:
+    """Return the correlation of conditions, each measure a mean over the seeds that have it.
+
+    A seed that diverged has an accuracy and no ratio: it counts in the one and not in the other.
+    """
     measures = claim.across[0][0].measure, claim.across[0][1].measure
-    grouped = [
-        ([x for who, _, x, _ in points if who == one], [y for who, _, _, y in points if who == one])
-        for one in names
-    ]
-    outcome = ranks.spearman_by_cluster([x for x, _ in grouped], [y for _, y in grouped])
-    result = Correlation(
-        measures, names, outcome.between, outcome.low, outcome.high, outcome.within, tuple(points)
+    if not sides:
+        return Correlation(measures, (), None, None, None, None, ())
+    points = tuple(
+        (name, seed, xs.by_seed.get(seed, math.nan), ys.by_seed.get(seed, math.nan))
+        for name, (xs, ys) in sides.items()
+        for seed in sorted({*xs.by_seed} | {*ys.by_seed})
     )
-    sign = 1 if claim.expects == "more" else -1
-    verdict: Verdict = "inconclusive"
-    if outcome.low is None or outcome.high is None:
-        verdict = "not run"
-    elif sign * (outcome.low if sign > 0 else outcome.high) > 0:
-        verdict = "supported"
-    elif sign * (outcome.high if sign > 0 else outcome.low) < 0:
-        verdict = "contradicted"
-    why = f"across {len(names)} conditions" + (f"; {'; '.join(absent)}" if absent else "")
-    return Decision(claim, (), result, verdict, why)
+    whole = [
+        [(x, y) for who, _, x, y in points if who == name and not math.isnan(x + y)]
+        for name in sides
+    ]
+    own = [group for group in whole if group]
+    within, _ = ranks.spearman_within(*([[p[side] for p in g] for g in own] for side in (0, 1)))
+    x, y = (
+        [stats.mean_and_error([*part[side].by_seed.values()])[0] for part in sides.values()]
+        for side in (0, 1)
+    )
+    rho, low, high = ranks.spearman_interval(x, y)
+    p = ranks.permutation_p(x, y)
+    return Correlation(measures, (*sides,), rho, low, high, within, points, p, tuple(notes))
+
+
+def _rank_verdict(claim: Claim, found: Correlation) -> tuple[Verdict, str]:
+    """Return the verdict on a correlation, and what it rests on."""
+    n = len(found.conditions)
+    if not n:
+        return "not run", ""
+    if n < ranks.FEWEST_CONDITIONS:
+        return "inconclusive", f"{n} {'condition is' if n == 1 else 'conditions are'} too few"
+    if found.rho is None:
+        return "inconclusive", f"a measure is the same in all {n} conditions"
+    sign = found.sign * (1 if claim.expects == "more" else -1)
+    verdicts: tuple[Verdict, ...] = ("inconclusive", "supported", "contradicted")
+    return verdicts[sign], f"across {n} conditions"
