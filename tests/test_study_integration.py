@@ -73,6 +73,22 @@ def test_a_seed_that_lacks_a_length_counts_where_it_is_and_not_in_the_crossover(
     assert gap.crossing.at == pytest.approx(1000 * math.sqrt(10))
 
 
+@pytest.mark.parametrize(
+    ("dense", "course"),
+    [
+        (curve(45.0, 59.0, 78.0), "+5.0 at 100, +1.0 at 1,000, -6.0 at 10,000"),
+        (curve(51.0, 57.0, 73.0), "-1.0 at 100, +3.0 at 1,000, -1.0 at 10,000"),
+    ],
+)
+def test_where_the_difference_falls_no_crossover_is_claimed(dense, course):
+    """A curve that never falls would be below 0, or cross it, where grow is in truth ahead."""
+    (gap,) = gaps_of(frame({"grow": GROW, "backprop": dense}))
+    assert gap.falls
+    assert gap.crossing is None
+    assert crossing_text(gap) == f"none sought: the difference falls with longer tasks ({course})"
+    assert title([gap]) == "No crossover has both ends of its interval within the lengths tried"
+
+
 def test_seeds_of_one_side_alone_are_left_out():
     (gap,) = gaps_of(BOTH[~((BOTH["seed"] == 0) & (BOTH["learner"] == "grow"))])
     assert {one.n for one in gap.intervals.values()} == {3}
@@ -100,8 +116,8 @@ def test_without_grow_there_is_nothing_to_catch_up():
 @pytest.mark.parametrize(
     ("other", "expected", "interval"),
     [
-        (curve(60.0, 70.0, 80.0), "grow is behind at every length", "[>10,000, >10,000]"),
-        (curve(40.0, 50.0, 60.0), "grow is behind at no length", "[<100, <100]"),
+        (curve(60.0, 70.0, 80.0), "the fitted curve stays below 0", "[>10,000, >10,000]"),
+        (curve(40.0, 50.0, 60.0), "the fitted curve stays above 0", "[<100, <100]"),
     ],
 )
 def test_no_crossover_is_told_as_such(other, expected, interval):
