@@ -71,8 +71,8 @@ def section(comparison: Comparison) -> Section | None:
             "with a fixed generator; draws without a crossing count as below the shortest or "
             "above the longest length, and are never left out. Where the difference is surely "
             "smaller at one length than at a shorter one, no crossover is sought. With few seeds "
-            "the interval is too narrow: in a simulation it held the true place in 75 of 100 cases with 3 seeds, in 81 "
-            "with 5 and in 90 with 10.",
+            "the interval is too narrow: in a simulation it held the true place in 75 of "
+            "100 cases with 3 seeds, in 81 with 5 and in 90 with 10.",
         ),
         tuple(figures),
         (*((_crossings(gaps),) if gaps else ()), *(_table(part) for part in places)),
