@@ -330,7 +330,8 @@ def _marks(gaps: Sequence[Gap], looks: lines.Looks, lengths: Sequence[float]) ->
     if not rows:
         return None
     frame = pd.DataFrame(rows)
-    color, _ = lines.scales(frame, looks)
+    above = pd.DataFrame({"learner": [_of(gap, gaps) for gap in gaps[: lines.MOST_LINES]]})
+    color, _ = lines.scales(above, looks)  # of all lines above: two scales would conflict
     y = alt.Y("learner:N", sort=None, title="crossover", axis=alt.Axis(labels=False, grid=False))
     base = alt.Chart(charts.data(frame)).encode(y=y, color=color)
     shapes = alt.Scale(
