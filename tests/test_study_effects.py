@@ -58,6 +58,16 @@ def test_at_the_cost_of_the_cheapest_arm_the_gap_is_paired(study: Comparison) ->
     assert found.mean == pytest.approx(sum(gaps) / 5)
 
 
+def test_a_third_condition_changes_no_pair_at_equal_cost(study: Comparison) -> None:
+    (group,) = curves.groups(study)
+    before = costs.at_equal_flops(study, (group,))
+    dense = group.curves[[one.arm.name for one in group.curves].index("dense")]
+    cheap = replace(dense, rows=dense.rows.assign(flops=dense.rows["flops"] / 1000))
+    more = curves._group([*(one for one in group.curves if one is not dense), cheap])
+    assert more.flops < min(flops for _, flops, _ in before)
+    assert costs.at_equal_flops(study, (more,)) == before
+
+
 def test_costs_are_shares_of_the_dense_network(study: Comparison) -> None:
     table = costs.section(study).tables[0]
     shares = {row[0]: row[2:4] for row in table.rows}

@@ -54,19 +54,22 @@ def section(comparison: Comparison) -> Section | None:
 def at_equal_flops(
     comparison: Comparison, found: Sequence[Group]
 ) -> list[tuple[Pair, float, Interval]]:
-    """Return grow less prune where both have spent what every condition of their group spends.
+    """Return grow less prune where both have spent what the cheaper of the two spends in all.
+
+    What other conditions spend does not matter: to add one must change no pair's finding.
 
     Returns
     -------
     list
         Pair, FLOPs, difference in points of accuracy, for pairs that have it.
     """
-    place = {curve.arm.name: (curve, group.flops) for group in found for curve in group.curves}
+    place = {curve.arm.name: curve for group in found for curve in group.curves}
     result = []
     for pair in pairs.grow_and_prune(comparison):
         if pair.grow.name not in place or pair.prune.name not in place:
             continue
-        (grow, flops), (prune, _) = place[pair.grow.name], place[pair.prune.name]
+        grow, prune = place[pair.grow.name], place[pair.prune.name]
+        flops = min(grow.least, prune.least)
         if interval := pairs.interval(pairs.less(grow.at(flops), prune.at(flops))):
             result.append((pair, flops, interval))
     return result

@@ -28,6 +28,11 @@ class Curve:
         ends = self.rows[self.rows["epoch"] == self.rows["epoch"].max()]
         return float(ends[cost].mean())
 
+    @property
+    def least(self) -> float:
+        """Return the FLOPs of the seed that spent fewest: all seeds have spent as many."""
+        return float(self.rows.groupby("seed")["flops"].max().min())
+
     def at(self, flops: float) -> dict[int, float]:
         """Return seed -> accuracy when so much was spent, on a line between two epochs.
 
@@ -66,7 +71,7 @@ def groups(comparison: Comparison) -> tuple[Group, ...]:
 
 def _group(curves: Sequence[Curve]) -> Group:
     dense = [one for one in curves if one.arm.params.op == "dense" and not one.arm.params.rewinds]
-    ends = min(float(one.rows.groupby("seed")["flops"].max().min()) for one in curves)
+    ends = min(one.least for one in curves)
     return Group(tuple(curves), next(iter(dense), None), ends)
 
 

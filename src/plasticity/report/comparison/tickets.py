@@ -180,8 +180,8 @@ def _figure(table: pd.DataFrame, finding: str) -> Figure:
         "Test accuracy (%) against parameters of the network; logarithmic size, and the accuracy "
         "does not start at zero",
         "Whiskers are 95 % t-intervals over seeds. Marks of one size are moved apart sideways; "
-        f"pointing at one tells its size. {marks.n_of(table['n'])}; diverged seeds count as "
-        "chance.",
+        f"pointing at one tells its size. {marks.UNCORRECTED}. {marks.n_of(table['n'])}; diverged "
+        "seeds count as chance.",
         "retrain/seeds.csv, train/seeds.csv",
         table.drop(columns="ticket"),
         charts.spec(chart, "Accuracy of retrained networks against their parameters"),
