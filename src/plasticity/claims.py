@@ -9,13 +9,14 @@ claim's, a measure with its arguments, such as ``grow_20 ticket.acc random_fresh
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from plasticity import catalogue
 from plasticity.sections import Params, label, nearest
 
+Leaf = TypeVar("Leaf")
 Expectation = Literal["more", "less", "same", "not_less", "not_more"]
 EXPECTS: Mapping[str, str] = {
     "more": "more than 0",
@@ -135,7 +136,7 @@ class Claim:
     def references(self) -> Iterator[Reference]:
         """Return every measure that the claim needs."""
         for pair in (*self.contrasts, *self.across):
-            yield from _references(pair)
+            yield from leaves(pair, Reference)
 
     @property
     def unit(self) -> str:
@@ -148,12 +149,13 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def _references(side: Any) -> Iterator[Reference]:
-    if isinstance(side, Reference):
+def leaves(side: Any, kind: type[Leaf]) -> Iterator[Leaf]:
+    """Return what a side is made of: its references, or its numbers."""
+    if isinstance(side, kind):
         yield side
     elif isinstance(side, tuple):
         for part in side:
-            yield from _references(part)
+            yield from leaves(part, kind)
 
 
 def parse_claim(
@@ -242,7 +244,7 @@ def _mixed(where: str, form: ClaimForm, pairs: Iterable[Any]) -> list[str]:
         )
     if form.across and form.expects not in ("more", "less"):
         errors.append(f"{where}.expects: got '{form.expects}'; a correlation is 'more' or 'less'")
-    used = {one.measure for pair in pairs for one in _references(pair)}
+    used = {one.measure for pair in pairs for one in leaves(pair, Reference)}
     units = {MEASURES[name].unit for name in used & {*MEASURES}}
     if len(units) > 1:
         errors.append(
@@ -250,9 +252,9 @@ def _mixed(where: str, form: ClaimForm, pairs: Iterable[Any]) -> list[str]:
             "one; make a claim of each"
         )
     for pair in pairs:
-        if not any(True for _ in _references(pair)):
+        if not any(True for _ in leaves(pair, Reference)):
             errors.append(f"{where}.contrasts: {_text(pair)} names no condition")
-        if units == {"ratio"} and any(number <= 0 for number in _numbers(pair)):
+        if units == {"ratio"} and any(number <= 0 for number in leaves(pair, float)):
             errors.append(f"{where}.contrasts: {_text(pair)}: a ratio is compared with a factor")
     return errors
 
@@ -261,7 +263,7 @@ def _unlike(where: str, pair: Any, conditions: Mapping[str, Params]) -> Iterator
     """Return why the sides of a contrast are not of the same kind."""
     if isinstance(pair, tuple) and len(pair) == 2 and pair[0] == pair[1]:
         yield f"{where}.contrasts: {_text(pair)} compares a side with itself"
-    known = [one for one in _references(pair) if one.condition in conditions]
+    known = [one for one in leaves(pair, Reference) if one.condition in conditions]
     taken = [found for one in known for found in _taken(one, conditions[one.condition])]
     for name in sorted({name for name, _, guessed in taken if guessed}):
         values = sorted({value for other, value, _ in taken if other == name})
@@ -279,14 +281,6 @@ def _taken(one: Reference, params: Params) -> Iterator[tuple[str, str, bool]]:
         if allowed and argument.first and not argument.needed:
             given = arguments_of(one, params).get(argument.name)
             yield argument.name, given or allowed[0], given is None and len(allowed) > 1
-
-
-def _numbers(side: Any) -> Iterator[float]:
-    if isinstance(side, float):
-        yield side
-    elif isinstance(side, tuple):
-        for part in side:
-            yield from _numbers(part)
 
 
 def _text(side: Any) -> str:

@@ -186,7 +186,7 @@ def read_json(path: Path) -> Any:
 
 def remedy(path: Path) -> str:
     """Return what brings a file back that is missing or damaged."""
-    if "studies" in path.parts:  # kept by a study, and tracked
+    if "/reports/studies/" in f"/{path.as_posix()}":  # kept by a study, and tracked
         return f"git checkout -- {path} restores it; else delete its folder and run the study again"
     return "delete it and run `make repro`" if path.exists() else "run `make repro` to make it"
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from plasticity import ranks, significance, stats
-from plasticity.claims import MEASURES, Claim, Reference
+from plasticity.claims import MEASURES, Claim, Reference, leaves
 from plasticity.report.comparison.values import Values
 from plasticity.stats import Interval
 
@@ -146,7 +146,7 @@ def _together(verdicts: Sequence[Verdict]) -> tuple[Verdict, str]:
 
 def _contrast(claim: Claim, pair: tuple[Any, Any], found: Found) -> Contrast:
     unit = MEASURES[next(claim.references).measure].unit
-    references = list(_leaves(pair))
+    references = list(leaves(pair, Reference))
     notes = [why for one in references if isinstance(why := found[one], str)]
     values = {one: part for one in references if isinstance(part := found[one], Values)}
     seeds: tuple[int, ...] = ()
@@ -258,14 +258,6 @@ def _without_number(name: str, one: Reference, part: Values) -> list[str]:
     if lost := [s for s in part.seeds if s not in part.by_seed and s not in part.diverged]:
         notes.append(f"{one}: no number for seeds {', '.join(map(str, lost))}")
     return notes
-
-
-def _leaves(side: Any) -> Sequence[Reference]:
-    if isinstance(side, Reference):
-        return [side]
-    if isinstance(side, tuple):
-        return [*_leaves(side[0]), *_leaves(side[1])]
-    return []
 
 
 def _side(part: Any, values: Mapping[Reference, Values], seed: int, unit: str) -> float:
