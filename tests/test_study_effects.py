@@ -204,5 +204,17 @@ def test_what_failed_and_who_diverged_is_listed(tmp_path: Path) -> None:
     assert seeds.rows == (("grow_50", "train", "1", "318"), ("grow_50", "train", "3", "318"))
 
 
+def test_a_condition_that_finished_at_a_second_try_still_shows_its_first(study: Comparison) -> None:
+    arms = [
+        replace(arm, record=arm.record | {"earlier_errors": ["no luck"]})
+        if arm.name == "grow_50"
+        else arm
+        for arm in study.arms
+    ]
+    section = failures.section(replace(study, arms=tuple(arms)))
+    assert section.finding == "1 tried again"
+    assert section.tables[0].rows == (("grow_50", "done", "no luck"),)
+
+
 def test_where_all_finished_nothing_is_told_of_failures(study: Comparison) -> None:
     assert failures.section(study) is None

@@ -20,15 +20,25 @@ LINES = 5
 def section(comparison: Comparison) -> Section | None:
     """Return what failed and what diverged, or nothing where all went well."""
     failed = [arm for arm in comparison.arms if arm.status == "failed"]
+    earlier = [
+        (arm.name, arm.status, error)
+        for arm in comparison.arms
+        for error in arm.record.get("earlier_errors", [])
+    ]
     broken = [row for arm in comparison.done for row in diverged(arm)]
-    if not failed and not broken:
+    if not failed and not earlier and not broken:
         return None
     told = []
     if failed:
         told.append(f"{pairs.counted(len(failed), 'condition')} failed")
+    if earlier:
+        told.append(f"{len(earlier)} tried again")
     if broken:
         told.append(f"{pairs.counted(len(broken), 'run')} of a seed diverged")
     tables = [_log(arm) for arm in failed]
+    if earlier:
+        about = "Attempts that failed and were tried again from the last checkpoint."
+        tables.append(Table(about, ("", "is now", "error"), tuple(earlier)))
     if broken:
         tables.append(
             Table(
