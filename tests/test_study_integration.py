@@ -191,3 +191,16 @@ def test_arms_that_sweep_are_shown_with_a_crossover_of_each_pair(tmp_path):
 def test_one_length_is_no_sweep(tmp_path):
     comparison = write_study(tmp_path, {"grow_50": {}, "prune_50": {"op": "prune"}})
     assert integration.section(comparison) is None
+
+
+def test_learners_of_arms_that_train_unlike_are_no_pair(tmp_path):
+    """Grow at one rate and dense at ten times the rate: the difference would be the rate's."""
+    sweep = {"continual.sweep": [20, 40], "continual.streams": ["random_labels"]}
+    one = {"continual.learners": ["grow"], **sweep}
+    other = {"continual.learners": ["backprop"], **sweep}
+    for more, gaps in (({}, 1), ({"continual.lr": 0.3}, 0)):
+        folder = tmp_path / str(gaps)
+        comparison = write_study(folder, {"a": one, "b": other | more}, stages=["continual"])
+        (place,) = at_several_lengths(replicates.read(comparison))
+        assert len(gaps_of(place)) == gaps
+        assert ("b backprop" in set(place["name"])) == (gaps == 0)

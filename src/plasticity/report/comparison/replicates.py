@@ -24,7 +24,8 @@ def read(comparison: Comparison) -> pd.DataFrame:
 
     Columns are those of ``continual/seeds.csv``, those of ``PLACE``, ``arm``, ``op``, ``own_arm``
     and ``name``. A learner's name says its arm where several arms have that learner with the same
-    steps per task or with other parameters; ``own_arm`` is the arm then, else empty. The learner
+    steps per task or with other parameters, and where not all arms of a place train alike (rate,
+    batch, network, pixels); ``own_arm`` is the arm then, else empty. The learner
     ``operator`` is each arm's own.
     """
     parts = [
@@ -40,6 +41,7 @@ def read(comparison: Comparison) -> pd.DataFrame:
     at_once = every.groupby([*PLACE, "learner", "task_steps"])["arm"].transform("nunique") > 1
     several = at_once.groupby([every[key] for key in (*PLACE, "learner")]).transform("any")
     several |= found["setup"].transform("nunique") > 1
+    several |= every.groupby(PLACE)["training"].transform("nunique") > 1
     several |= every["learner"] == "operator"
     own = every["arm"].where(several, "")
     return every.assign(own_arm=own, name=(own + " " + every["learner"]).str.strip())
@@ -95,13 +97,14 @@ def _of_arm(arm: Arm, rows: pd.DataFrame) -> pd.DataFrame:
         dataset=arm.params.dataset,
         images=str(settings.images),
         updates=settings.tasks * settings.steps,
-        setup=_setup(arm),
+        setup=_setup(arm, "data", "continual", "edit"),
+        training=_setup(arm, "data", "continual"),
     )
 
 
-def _setup(arm: Arm) -> str:
+def _setup(arm: Arm, *sections: str) -> str:
     """Return what an arm's learners share but for the length of their tasks, as text."""
-    tree = arm.params.model_dump(mode="json", include={"data", "edit", "continual"})
+    tree = arm.params.model_dump(mode="json", include={*sections})
     own = {key: value for key, value in tree["continual"].items() if key not in OF_LENGTH}
     if own["edit_every"] == arm.params.continual.steps:
         own["edit_every"] = "task"
