@@ -15,6 +15,7 @@ from benchmarks import coverage
 from plasticity.stats import (
     Interval,
     Welch,
+    by_chance,
     paired,
     t_interval,
     t_test,
@@ -246,3 +247,9 @@ def test_a_diverged_seed_is_refused(function, bad):
 def test_t_intervals_of_five_seeds_hold_the_truth_in_95_of_100_studies(name):
     low, high = coverage.GOAL
     assert low <= coverage.share(coverage.T_INTERVALS[name], 5) <= high
+
+
+def test_means_of_ten_seeds_are_two_errors_apart_by_chance_in_six_of_a_hundred_cases():
+    assert by_chance(2.0, 10, 10) == pytest.approx(0.0608, abs=1e-4)  # Student's t, 18 degrees
+    assert by_chance(2.0, 3, 10) == pytest.approx(0.131, abs=1e-3)
+    assert by_chance(2.0, 3, 10) == by_chance(2.0, 10, 3)

@@ -188,6 +188,25 @@ def welch_from_summary(
     return _welch(mean_a - mean_b, errors, (n_a, n_b), 0.95)
 
 
+def by_chance(apart: float, n_a: int, n_b: int) -> float:
+    """Return how likely two means are so many standard errors apart though nothing differs.
+
+    By Welch's degrees of freedom at equal spread; of two seeds it says a quarter where a simulation
+    gives a sixth, of three and more it is within two hundredths.
+
+    Parameters
+    ----------
+    apart
+        Standard errors of the difference.
+    n_a, n_b
+        Seeds of the sides, at least two.
+    """
+    errors = n_a**-0.5, n_b**-0.5
+    p = _welch(apart * math.hypot(*errors), errors, (n_a, n_b), 0.95).p
+    assert p is not None
+    return p
+
+
 def _quantile(confidence: float, degrees: float) -> float:
     """Return how many standard errors a t-interval reaches to each side."""
     return float(stats.t.ppf((1 + confidence) / 2, degrees))

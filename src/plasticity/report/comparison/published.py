@@ -1,5 +1,6 @@
 """The paper's tables beside ours, cell by cell: what was run, and what did not come out."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,15 +16,13 @@ from plasticity.report.comparison.gather import Arm, Comparison
 from plasticity.report.comparison.values import Values
 from plasticity.report.parts import MISSING, Section, Table
 from plasticity.sections import Params
-from plasticity.stats import Interval
+from plasticity.stats import Interval, by_chance
 from plasticity.tables import read_table
 
 PAPER = "paper_"
 """How the names of the studies begin that are the paper's tables."""
 APART = 2.0
 """Standard errors beyond which a cell of equal size is listed."""
-BY_CHANCE = 0.06
-"""Share of cells that far apart though nothing differs: Student's t with ten seeds a side."""
 NOT_RUN, NOT_MEASURED = "not run", "not measured"
 PLUS_MINUS = "\u00b1"
 
@@ -85,7 +84,7 @@ def section(comparison: Comparison) -> Section | None:
         "published",
         "Published",
         "Do the published numbers come out here?",
-        _finding(len(judged), len(far)),
+        _finding(judged, len(far)),
         _text(shown, len(judged)),
         tables=(*([_failures(far)] if far else []), *tables),
     )
@@ -198,12 +197,12 @@ def _values(comparison: Comparison, row: Row, measure: str, match: _Match) -> Va
 def _seen(arm: Arm, run: StreamRun) -> Values | str:
     """Return the mean accuracy on the tasks seen so far, over the ends of tasks (section 4)."""
     try:
-        rows = read_table("continual", "matrix", arm.folder)
+        rows, seeds = (read_table("continual", name, arm.folder) for name in ("matrix", "seeds"))
     except DataError as error:
         return str(error)
     where = {"stream": run.stream_name, "learner": run.learner, "task_steps": run.steps}
     for key, value in where.items():
-        rows = rows[rows[key] == value]
+        rows, seeds = rows[rows[key] == value], seeds[seeds[key] == value]
     found = {}
     for seed, own in rows.groupby("seed"):
         matrix = {
@@ -212,7 +211,8 @@ def _seen(arm: Arm, run: StreamRun) -> Values | str:
         }
         ends = sorted({after for after, _ in matrix if after})
         found[int(str(seed))] = online.mean([online.average_accuracy(matrix, end) for end in ends])
-    return Values(found, tuple(found))
+    diverged = seeds.loc[seeds["status"] != "ok", "seed"].astype(int)
+    return Values(found, tuple(seeds["seed"].astype(int)), tuple(diverged))
 
 
 def _groups(shown: Sequence[Cell]) -> list[list[Cell]]:
@@ -290,13 +290,18 @@ def _failures(far: Sequence[Cell]) -> Table:
     )
 
 
-def _finding(judged: int, far: int) -> str:
+def _finding(judged: Sequence[Cell], far: int) -> str:
     if not judged:
         return "Nothing here is of the published size: no difference is a failure to replicate"
-    noun = "number" if judged == 1 else "numbers"
+    noun = "number" if len(judged) == 1 else "numbers"
+    chance = math.fsum(
+        by_chance(APART, cell.ours.n, cell.published.n)
+        for cell in judged
+        if cell.ours is not None and cell.published is not None
+    )
     return (
-        f"Of {judged} {noun} at equal size, {far} {'is' if far == 1 else 'are'} more than 2 "
-        f"standard errors apart; about {BY_CHANCE * judged:.1f} would be by chance alone"
+        f"Of {len(judged)} {noun} at equal size, {far} {'is' if far == 1 else 'are'} more than 2 "
+        f"standard errors apart; about {chance:.1f} would be by chance alone"
     )
 
 
