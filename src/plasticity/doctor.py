@@ -75,7 +75,7 @@ def parameters(root: Path) -> tuple[Level, str]:
     try:
         config.load("report", root / files.PARAMS)
     except PlasticityError as error:
-        return "fail", f"{error}; mend params.yaml, or git checkout params.yaml"
+        return "fail", f"{error}; mend it, or git checkout HEAD -- params.yaml"
     return "ok", "params.yaml can be run"
 
 
@@ -112,7 +112,8 @@ def committed(root: Path) -> tuple[Level, str]:
     lines = (_git(root, "status", "--porcelain", "--", *COMMITTED) or "").splitlines()
     if lines:
         names = ", ".join(line[3:] for line in lines[:5])
-        return "warn", f"{names}: not committed, so studies refuse to run; git add -A && git commit"
+        undo = "git checkout HEAD -- FILE undoes a change"
+        return "warn", f"{names}: not committed, so studies refuse to run; commit it, or {undo}"
     return "ok", "src, stages, params.yaml and dvc.yaml are as committed"
 
 

@@ -85,7 +85,7 @@ def committed(root: Path) -> Source:
     if changed:
         raise ConfigError(
             f"{', '.join(changed)}: not as committed, and conditions run what is committed; "
-            "commit the change, or undo it (git checkout), then run the same command again"
+            "commit the change, or undo it (git checkout HEAD -- FILE), then run the command again"
         )
     commit, *trees = _output(root, "git", "rev-parse", "HEAD", "HEAD:src", "HEAD:stages").split()
     return Source(root.absolute(), commit, dict(zip(("src", "stages"), trees, strict=True)))
