@@ -11,9 +11,9 @@ import torch
 
 from plasticity import config, recipe
 from plasticity.data import Dataset
-from plasticity.network import Architecture
+from plasticity.job import Job
 from plasticity.sections import Params
-from plasticity.train import Job
+from plasticity.weights import Architecture
 from plasticity.yaml12 import read_yaml
 
 ROUNDS = 7

@@ -13,8 +13,9 @@ import torch
 
 from benchmarks.cases import CONVNET, job_of, params_of, random_dataset, ratios, spread, turns
 from benchmarks.edits import steps
-from plasticity import recipe, train
+from plasticity import moments, recipe, train
 from plasticity.data import Dataset
+from plasticity.job import Job, Progress, Run
 from plasticity.launch import prepare_process
 from plasticity.state import State, gather
 
@@ -24,14 +25,14 @@ LAPTOP = {"cifar10": ((3, 32, 32), 10_000, 10_000), "mnist": ((1, 28, 28), 20_00
 """Size, number of training images and of test images of the data sets."""
 
 
-def resumed(job: train.Job, state: State, step: int) -> train.Run:
+def resumed(job: Job, state: State, step: int) -> Run:
     """Return a run that stands at a step."""
     zeros = [0.0] * len(job.seeds)
-    progress = train.Progress(loss=zeros[:], online=zeros[:], early=zeros[:])
-    return train.Run(job, step, state, gather(state), progress)
+    progress = Progress(loss=zeros[:], online=zeros[:], early=zeros[:])
+    return Run(job, step, state, gather(state), progress)
 
 
-def events(job: train.Job, state: State) -> Iterator[None]:
+def events(job: Job, state: State) -> Iterator[None]:
     """Apply the second event for ever to the same state, with what is measured around it."""
     event = job.events[1]
     while True:
@@ -39,12 +40,12 @@ def events(job: train.Job, state: State) -> Iterator[None]:
         yield
 
 
-def along(job: train.Job, state: State, moment: str) -> Iterator[None]:
+def along(job: Job, state: State, moment: str) -> Iterator[None]:
     """Measure the newborns of the second event for ever, as the loop does after a step."""
     current = resumed(job, state, job.events[1].step)
     while True:
         before = current.copy.weights.map(torch.clone)
-        train._probe_along(current, (1, 1, moment), before)
+        moments.along(current, (1, 1, moment), before)
         yield
 
 
@@ -69,7 +70,7 @@ def of_paper() -> Iterator[str]:
     birth, each, end = (
         ratios(part, seconds["step"]) for part in (extra, seconds["along"], seconds["end"])
     )
-    count = sum(0 < age < CYCLE for age in train.PROBE_AGES)
+    count = sum(0 < age < CYCLE for age in moments.PROBE_AGES)
     cycle = [a + count * b + c for a, b, c in zip(birth, each, end, strict=True)]
     yield "| a probe, in steps | number in a cycle | steps each |\n| --- | --- | --- |"
     yield f"| before and after the event | 1 | {spread(birth)} |"
@@ -79,7 +80,7 @@ def of_paper() -> Iterator[str]:
     yield f"| **sum, in % of a cycle's {CYCLE:,} steps** | {count + 2} | {spread(share)} |"
 
 
-def by_turns(jobs: dict[str, train.Job]) -> dict[str, list[float]]:
+def by_turns(jobs: dict[str, Job]) -> dict[str, list[float]]:
     """Run jobs to their ends, an epoch each in turn; return processor seconds of each epoch."""
     batons = {name: threading.Semaphore(int(index == 0)) for index, name in enumerate(jobs)}
     names = list(jobs)

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from benchmarks.cases import BIG, CONVNET, Case, job_of, ratios, spread, turns
-from plasticity import catalogue, train
+from plasticity import catalogue, moments, train
 from plasticity.edit import apply_event
+from plasticity.job import Job
 from plasticity.probe import Measurement
 from plasticity.schedule import Event
 from plasticity.sections import Choice
@@ -21,7 +22,7 @@ SECONDS = 0.2
 class Moment:
     """A network that has trained a little and is about to grow."""
 
-    job: train.Job
+    job: Job
     state: State
     event: Event
     measurement: Measurement
@@ -40,7 +41,7 @@ def about_to_grow(case: Case) -> Moment:
     )
     state = scatter(current.state, current.copy)
     event = Event(0, 0, add, (0,) * len(add), rewind=False)
-    return Moment(job, state, event, train._measure(job, state, None, 0))
+    return Moment(job, state, event, moments.measure(job, state, None, 0))
 
 
 def default(family: dict[str, catalogue.Entry], rule: str, **changes: int) -> Choice:
@@ -49,7 +50,7 @@ def default(family: dict[str, catalogue.Entry], rule: str, **changes: int) -> Ch
     return Choice(rule=rule, options=options | changes)
 
 
-def steps(job: train.Job, state: State | None = None) -> Iterator[None]:
+def steps(job: Job, state: State | None = None) -> Iterator[None]:
     """Train for ever, from a state if there is one."""
     current = train.start(job, None)
     if state is not None:
@@ -62,7 +63,7 @@ def steps(job: train.Job, state: State | None = None) -> Iterator[None]:
 def probes(moment: Moment) -> Iterator[None]:
     """Measure all slots for ever."""
     while True:
-        train._measure(moment.job, moment.state, None, 0)
+        moments.measure(moment.job, moment.state, None, 0)
         yield
 
 

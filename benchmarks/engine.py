@@ -23,9 +23,10 @@ from benchmarks.cases import (
 )
 from plasticity import checkpoint, measures, optim, train
 from plasticity.data import epoch_batches, padded, resident
-from plasticity.edit import random_mask
-from plasticity.network import backward, cross_entropy, forward, initial_weights
+from plasticity.network import backward, cross_entropy, forward
 from plasticity.state import gather, new_state
+from plasticity.structure import random_mask
+from plasticity.weights import initial_weights
 
 
 def engine(

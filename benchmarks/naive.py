@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from plasticity.network import Architecture
+from plasticity.weights import Architecture
 
 
 class ImageFolderInMemory(Dataset[tuple[Tensor, int]]):

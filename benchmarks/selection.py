@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from benchmarks.cases import params_of
 from plasticity import catalogue, edit, probe, raw, recipe, rng, train
 from plasticity.data import Dataset
+from plasticity.job import Job
 from plasticity.rules import selection
 from plasticity.sections import Choice
 from plasticity.state import scatter
@@ -71,7 +72,7 @@ def lines() -> Iterator[str]:
         yield f"| {rule} | {' | '.join(cells)} |"
 
 
-def _rules(job: train.Job, rule: str, options: dict[str, float | int | str]) -> edit.Rules:
+def _rules(job: Job, rule: str, options: dict[str, float | int | str]) -> edit.Rules:
     return edit.Rules(**(vars(job.context.rules) | {"prune": Choice(rule=rule, options=options)}))
 
 

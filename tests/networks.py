@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from plasticity.network import Activation, Architecture, Weights, initial_weights
 from plasticity.rules import activation
 from plasticity.state import State, new_state
+from plasticity.weights import Activation, Architecture, Weights, initial_weights
 
 MLP = Architecture(image=(1, 7, 1), trunk=(), widths=(11, 9), classes=3)
 CONVNET = Architecture(image=(2, 8, 8), trunk=(3, 5), widths=(11, 9, 6), classes=4)

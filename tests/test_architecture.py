@@ -5,7 +5,7 @@ from graphlib import TopologicalSorter
 import pytest
 from import_graph import ROOT, SRC, imported_files, imported_names, module_name, modules
 
-from plasticity import catalogue
+from plasticity import catalogue, learner_catalogue
 from plasticity.rules import (
     activation,
     gate,
@@ -28,6 +28,7 @@ LAYERS = {
         "plasticity.errors",
         "plasticity.files",
         "plasticity.inert",
+        "plasticity.learner_catalogue",
         "plasticity.learners",
         "plasticity.leases",
         "plasticity.online",
@@ -60,12 +61,15 @@ LAYERS = {
         "plasticity.streams",
         "plasticity.tasks",
         "plasticity.units",
+        "plasticity.weights",
     ),
     2: (
         "plasticity.rules",
         "plasticity.rules.activation",
+        "plasticity.rules.directions",
         "plasticity.rules.gate",
         "plasticity.rules.insertion",
+        "plasticity.rules.newborns",
         "plasticity.rules.optimizer_state",
         "plasticity.rules.regularizer",
         "plasticity.rules.selection",
@@ -79,8 +83,12 @@ LAYERS = {
         "plasticity.subnetwork",
     ),
     4: (
+        "plasticity.job",
+        "plasticity.moments",
         "plasticity.recipe",
+        "plasticity.structure",
         "plasticity.train",
+        "plasticity.windows",
     ),
     5: (
         "plasticity.export",
@@ -206,7 +214,7 @@ FAMILIES = {
     "edit.turnover": catalogue.TURNOVER,
     "edit.allocation": catalogue.ALLOCATIONS,
     "continual.streams": catalogue.STREAMS,
-    "continual.learners": catalogue.LEARNERS,
+    "continual.learners": learner_catalogue.LEARNERS,
 }
 
 

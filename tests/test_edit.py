@@ -20,16 +20,17 @@ from networks import (
 )
 
 from plasticity import catalogue, probe
-from plasticity.edit import Context, Record, Rules, apply_event, even_mask, random_mask
+from plasticity.edit import Context, Record, Rules, apply_event
 from plasticity.errors import CheckError, ConfigError
-from plasticity.network import Architecture
 from plasticity.optim import Optimizer
 from plasticity.rules import gate, selection
 from plasticity.rules.view import LayerView
 from plasticity.schedule import Event
 from plasticity.sections import Choice
 from plasticity.state import State
+from plasticity.structure import even_mask, random_mask
 from plasticity.units import input_mask, output_mask, slots_of
+from plasticity.weights import Architecture
 
 THRESHOLD = 0.05
 BATCH = 40

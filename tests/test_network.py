@@ -34,17 +34,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plasticity import optim, rng
-from plasticity.network import (
-    RELU,
-    Architecture,
-    Weights,
-    backward,
-    cross_entropy,
-    forward,
-    initial_weights,
-)
+from plasticity.network import backward, cross_entropy, forward
 from plasticity.probe import ablation, as_if_alive_gradients, measure, weighted_curvature
 from plasticity.state import State, gather, new_state, scatter, take_units
+from plasticity.weights import RELU, Architecture, Weights, initial_weights
 
 architectures = pytest.mark.parametrize("architecture", [MLP, CONVNET], ids=["mlp", "convnet"])
 activations = pytest.mark.parametrize("case", ACTIVATIONS)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from plasticity import catalogue, config, learners, recipe
+from plasticity import catalogue, config, learners, recipe, structure
 from plasticity.checkpoint import Checkpoint
 from plasticity.data import Dataset
 from plasticity.sections import Params
@@ -103,7 +103,7 @@ def test_channels_are_edited_where_layers_says_all(op, layers, trunk, tmp_path):
     job = recipe.train_job(params, TRUNK_SETTING, SEEDS)
     final = run(job, tmp_path, lambda news: None)  # noqa: ARG005
     assert final.state.widths()[:2] == trunk
-    assert sum(final.state.widths()[2:]) == sum(recipe.targets(params, job.architecture)[2:])
+    assert sum(final.state.widths()[2:]) == sum(structure.targets(params, job.architecture)[2:])
 
 
 def test_a_newborn_starts_from_the_weights_it_was_masked_with(tmp_path):
@@ -130,7 +130,9 @@ def test_training_evaluation_and_events_have_the_same_normalisation(normalisatio
     params = params_of(
         intervention__normalisation=normalisation, intervention__activation=name, op="grow"
     )
-    kept = recipe.random_masks(recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask")
+    kept = structure.random_masks(
+        recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask"
+    )
     stream = next(iter(learners.stream_runs(params).values()))
     for job in (
         recipe.train_job(params, SETTING, SEEDS),
@@ -145,7 +147,7 @@ def test_rewind_only_when_units_were_removed_or_at_every_event():
     backbone = recipe.architecture(params_of(), SETTING.dataset)
 
     def rewinds(**changes: object) -> list[bool]:
-        events = recipe.events(params_of(**changes), backbone, recipe.Clock(4, 5, 2, 20))
+        events = structure.events(params_of(**changes), backbone, structure.Clock(4, 5, 2, 20))
         return [event.rewind for event in events]
 
     assert rewinds(op="prune") == [True, True, True, True, False]
@@ -162,7 +164,9 @@ def test_rewind_only_when_units_were_removed_or_at_every_event():
 )
 def test_retraining_starts_from_what_its_name_says(variant):
     params = params_of()
-    kept = recipe.random_masks(recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask")
+    kept = structure.random_masks(
+        recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask"
+    )
     original = recipe.train_job(params, SETTING, SEEDS).initial
     job = recipe.retrain_job(params, SETTING, SEEDS, variant, kept)
     is_original = job.initial.incoming[0].shape == original.incoming[0].shape and torch.equal(
@@ -183,7 +187,9 @@ def test_retraining_starts_from_what_its_name_says(variant):
 def test_masked_original_retraining_is_physical_retraining_of_the_same_slices(tmp_path):
     """Why there is no variant physical_original: compact and masked training are one function."""
     params = params_of()
-    kept = recipe.random_masks(recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask")
+    kept = structure.random_masks(
+        recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask"
+    )
     job = recipe.retrain_job(params, SETTING, SEEDS, "masked_original", kept)
     final = run(job, tmp_path, lambda news: None)  # noqa: ARG005
     assert final.state.widths() == (6, 5)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plasticity import rng
-from plasticity.edit import random_mask
+from plasticity.structure import random_mask
 
 KEYS = st.tuples(
     st.integers(0, 2**32 - 1),

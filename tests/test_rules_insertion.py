@@ -11,7 +11,7 @@ from rule_views import DTYPE, F, G, H, N, Permuted, S, random_view, slots_of, vi
 from torch import Tensor
 
 from plasticity import catalogue, rng
-from plasticity.rules import insertion
+from plasticity.rules import insertion, newborns
 from plasticity.rules.view import LayerView, Options, Slots
 
 NAN = float("nan")
@@ -1004,6 +1004,6 @@ def test_skipping_draws_leaves_the_numbers_that_drawing_all_would_give():
     born = np.array([False, True, False, False, True, True, False])
     one, other = (rng.stream(3, "edit", 1, 0, 1) for _ in range(2))
     assert np.array_equal(
-        insertion._sides(one, (7, 5), born), other.uniform(-1.0, 1.0, (7, 5))[born]
+        newborns.uniform_rows(one, (7, 5), born), other.uniform(-1.0, 1.0, (7, 5))[born]
     )
     assert one.random() == other.random()

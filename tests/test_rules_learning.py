@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from plasticity import catalogue
-from plasticity.network import Weights
 from plasticity.optim import Gains, Optimizer, step_
 from plasticity.rules import activation, gate, optimizer_state, trainability
 from plasticity.rules.optimizer_state import Births
@@ -21,6 +20,7 @@ from plasticity.rules.trainability import Learners
 from plasticity.rules.view import Options
 from plasticity.state import FOUNDER, State, gather, new_state
 from plasticity.units import Slots, slots_of, with_slots
+from plasticity.weights import Weights
 
 NAN = float("nan")
 FAMILIES = {

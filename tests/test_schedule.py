@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from plasticity import config, recipe, schedule
+from plasticity import config, schedule, structure
 from plasticity.catalogue import ALLOCATIONS
-from plasticity.network import Architecture
+from plasticity.weights import Architecture
 from plasticity.yaml12 import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,7 +135,7 @@ def test_erdos_renyi_allocation_is_for_any_number_of_layers(widths, targets):
     tree["edit"]["allocation"] = "erk"
     tree["network"]["widths"] = list(widths)
     params = config.resolve(tree)
-    assert recipe.targets(params, Architecture((1, 28, 28), (), widths, 10)) == targets
+    assert structure.targets(params, Architecture((1, 28, 28), (), widths, 10)) == targets
 
 
 def test_what_a_full_layer_cannot_take_goes_to_the_others_in_proportion():
@@ -333,9 +333,9 @@ def test_events_end_at_the_targets(op, allocation, compactness):
     tree["edit"]["allocation"] = allocation
     params = config.resolve(tree)
     backbone = Architecture((3, 32, 32), params.network.trunk, params.network.widths, 100)
-    events = recipe.events(params, backbone, recipe.Clock(40, params.edit.cycles, 8, 200))
+    events = structure.events(params, backbone, structure.Clock(40, params.edit.cycles, 8, 200))
     end = tuple(
         units + sum(event.add[layer] - event.remove[layer] for event in events)
-        for layer, units in enumerate(recipe.waypoints(params, backbone)[0])
+        for layer, units in enumerate(structure.waypoints(params, backbone)[0])
     )
-    assert end == recipe.targets(params, backbone)
+    assert end == structure.targets(params, backbone)

@@ -15,6 +15,7 @@ from plasticity import (
     catalogue,
     checkpoint,
     launch,
+    learner_catalogue,
     learners,
     online,
     recipe,
@@ -22,6 +23,7 @@ from plasticity import (
     stream_results,
     streams,
     train,
+    windows,
 )
 from plasticity.data import resident
 from plasticity.errors import ConfigError
@@ -300,13 +302,13 @@ def test_parts_are_the_steps_to_half_and_nine_tenths_of_the_end() -> None:
     """Ten steps in five parts of 2: means 0.1, 0.4, 0.7, 0.7, 0.8; half of 0.8 at the second
     part, so after 4 steps; 0.9 x 0.8 = 0.72 only at the last."""
     bins = [[0.2], [0.8], [1.4], [1.4], [1.6]]
-    assert train._parts(bins, 0, 10) == [4, 10]
-    assert train._parts([], 0, 10) == []
+    assert windows._parts(bins, 0, 10) == [4, 10]
+    assert windows._parts([], 0, 10) == []
 
 
 def test_a_task_that_ends_with_nothing_right_has_no_steps_to_its_end() -> None:
     bins = [[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]
-    assert [train._parts(bins, row, 6) for row in (0, 1)] == [[None, None], [4, 6]]
+    assert [windows._parts(bins, row, 6) for row in (0, 1)] == [[None, None], [4, 6]]
     windows = [{"parts": parts} for parts in ([None, None], [4, 6], [2, 6])]
     assert stream_results._mean_steps(windows, 0) == 3
     assert stream_results._mean_steps(windows[:1], 1) is None
@@ -324,7 +326,7 @@ def quiet(news: dict[str, object]) -> None:
     del news
 
 
-@pytest.mark.parametrize("learner", catalogue.LEARNERS)
+@pytest.mark.parametrize("learner", learner_catalogue.LEARNERS)
 def test_a_learner_interrupted_at_random_ends_with_the_same_bytes(
     learner: str, tmp_path: Path
 ) -> None:
@@ -342,7 +344,7 @@ def test_a_learner_interrupted_at_random_ends_with_the_same_bytes(
     assert whole.step == 30
 
 
-@pytest.mark.parametrize("learner", sorted(set(catalogue.LEARNERS) - {"operator"}))
+@pytest.mark.parametrize("learner", sorted(set(learner_catalogue.LEARNERS) - {"operator"}))
 def test_a_learner_is_complete_so_the_experiment_does_not_change_it(learner: str) -> None:
     own: dict[str, object] = {"continual__learners": [learner]}
     plain = params_of(**own)
@@ -359,7 +361,7 @@ def test_a_learner_is_complete_so_the_experiment_does_not_change_it(learner: str
 
 def test_own_values_of_a_learner_are_of_its_parameter_and_hold_its_default_too() -> None:
     params = params_of()
-    for name, learner in catalogue.LEARNERS.items():
+    for name, learner in learner_catalogue.LEARNERS.items():
         assert bool(learner.own) == bool(learner.values), name
         for index in range(len(learner.values)):
             run = StreamRun(params.continual.streams[0], name, 10, 3, 0.1, index)

@@ -20,13 +20,22 @@ from networks import (
 )
 from test_recipe import SETTING, TRUNK_SETTING, params_of
 
-from plasticity import catalogue, extraction, files, measures, recipe, results, subnetwork
+from plasticity import (
+    catalogue,
+    extraction,
+    files,
+    measures,
+    recipe,
+    results,
+    structure,
+    subnetwork,
+)
 from plasticity.data import Dataset
 from plasticity.errors import DataError
-from plasticity.network import Architecture, initial_weights
 from plasticity.sections import Choice
 from plasticity.state import State, new_state
 from plasticity.train import run
+from plasticity.weights import Architecture, initial_weights
 
 
 def dataset_of(architecture: Architecture) -> Dataset:
@@ -161,7 +170,7 @@ def extracted_as_it_is(op: str, trunk: bool, case: str, tmp_path: Path, steps: i
             | {
                 "seed": row,
                 "units_requested": measures.units_text(
-                    extraction._counted(recipe.targets(params, job.architecture), params)
+                    extraction._counted(structure.targets(params, job.architecture), params)
                 ),
             }
         )

@@ -31,15 +31,17 @@ from networks import (
 from test_recipe import SETTING, TRUNK_SETTING, params_of
 from torch import Tensor, nn
 
-from plasticity import catalogue, checkpoint, cohorts, optim, recipe, train
-from plasticity.edit import Context, Rules, random_mask
+from plasticity import catalogue, checkpoint, cohorts, moments, optim, recipe, train
+from plasticity.edit import Context, Rules
 from plasticity.errors import Interrupted
-from plasticity.network import RELU, Architecture
+from plasticity.job import Job, Learning
 from plasticity.rules.regularizer import Pull
 from plasticity.schedule import Event
 from plasticity.sections import Choice
 from plasticity.state import State, compact, gather, scatter
-from plasticity.train import Job, Learning, run
+from plasticity.structure import random_mask
+from plasticity.train import run
+from plasticity.weights import RELU, Architecture
 
 STEPS = 50
 NONE = Choice(rule="none", options={})
@@ -402,6 +404,15 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
     assert same_weights(run(job, tmp_path / "a", quiet), whole)
 
 
+def test_a_finished_run_tells_that_it_is_done(tmp_path: Path) -> None:
+    """So that a stage that continues counts it."""
+    job, first, again = job_of(MLP, SGD, (), (3, 3)), [], []
+    run(job, tmp_path, first.append)
+    run(job, tmp_path, again.append)
+    assert again == first[-1:]
+    assert again[0]["step"] == again[0]["steps"]
+
+
 # -- whole runs, as parameters make them
 
 TRUNK = {"dataset": "cifar10", "edit__layers": "all"}
@@ -544,8 +555,8 @@ def test_alive_units_measure_the_same_alone_and_among_masked_slots(
     job, names = current.job, current.job.architecture.layer_names
     copy, truth = compact(current.copy), scatter(current.state, current.copy)
     found = []
-    for state, gates in ((copy, current.gates()), (truth, train._full_gates(current))):
-        measured = train._measure(job, state, gates, 9)
+    for state, gates in ((copy, current.gates()), (truth, current.full_gates())):
+        measured = moments.measure(job, state, gates, 9)
         members = cohorts.after(state, 1, "end")
         found.append(
             cohorts.rows(state, measured, members, 0.05, SEEDS, names, {}, gates, matched=True)

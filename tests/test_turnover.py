@@ -12,6 +12,7 @@ from test_recipe import digits, params_of
 from torch import Tensor
 
 from plasticity import recipe, schedule, train
+from plasticity.job import Job
 from plasticity.state import State, scatter
 
 STEPS, RATE, MATURITY, DECAY = 200, 0.011, 12, 0.99
@@ -54,7 +55,7 @@ class Published:
             values[units] = 0
 
 
-def job_of(kind: str, transfer: str) -> train.Job:
+def job_of(kind: str, transfer: str) -> Job:
     params = params_of(
         op="turnover",
         compactness=1.0,

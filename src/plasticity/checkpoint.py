@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 
 from plasticity import files
-from plasticity.network import Weights
 from plasticity.state import State, Units
+from plasticity.weights import Weights
 
 KEPT = 2
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from plasticity import catalogue, probe, rng
 from plasticity.diagnostics import dormant
 from plasticity.errors import CheckError, ConfigError
-from plasticity.network import Activation, Loss, Weights, cross_entropy
+from plasticity.network import Loss, cross_entropy
 from plasticity.optim import Optimizer
 from plasticity.probe import Measurement
 from plasticity.rules import insertion, optimizer_state, selection
@@ -24,6 +24,7 @@ from plasticity.schedule import Event
 from plasticity.sections import Choice
 from plasticity.state import State, Units
 from plasticity.units import Slots, input_mask, output_mask, slots_of, with_slots
+from plasticity.weights import Activation, Weights
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def apply_event(
     views = _Views(state, measurement, context, event.step)
     removed, born = [], []
     for layer, units in enumerate(state.units):
-        index = stream_index(layer, len(state.weights.filters))
+        index = rng.stream_index(layer, len(state.weights.filters))
         draws = [rng.stream(seed, "edit", event.index, index) for seed in context.seeds]
         leaving = _leaving(views, event, layer, units, draws)
         removed.append(leaving)
@@ -370,7 +371,7 @@ def _inserted(
     for layer, born in enumerate(record.born):
         if not bool(born.any()):
             continue
-        index = stream_index(layer, len(weights.filters))
+        index = rng.stream_index(layer, len(weights.filters))
         draws = [rng.stream(seed, "edit", event.index, index, 1) for seed in context.seeds]
         current = slots_of(weights, layer)
         seen = views.of(layer)
@@ -441,29 +442,3 @@ def _rewound(state: State, initial: Weights) -> State:
         units=tuple(replace(units, step=torch.zeros_like(units.step)) for units in state.units),
         shared_step=torch.zeros_like(state.shared_step),
     )
-
-
-def stream_index(layer: int, depth: int) -> int:
-    """Return a layer's index in random streams: hidden layers from 0, convolutions from 100.
-
-    So the draws of a hidden layer do not depend on whether there is a trunk.
-    """
-    return layer - depth if layer >= depth else 100 + layer
-
-
-def random_mask(seeds: Sequence[int], purpose: str, capacity: int, layer: int, k: int) -> Tensor:
-    """Return (S, H) bool with ``k`` slots of each seed, drawn from its stream.
-
-    Of two masks of one seed and layer the smaller is a part of the larger.
-    """
-    mask = np.zeros((len(seeds), capacity), dtype=bool)
-    for row, seed in enumerate(seeds):
-        mask[row, rng.stream(seed, purpose, layer).permutation(capacity)[:k]] = True
-    return torch.from_numpy(mask)
-
-
-def even_mask(num_seeds: int, capacity: int, k: int) -> Tensor:
-    """Return (S, H) bool with ``k`` slots spread evenly, the same in every seed."""
-    mask = torch.zeros((num_seeds, capacity), dtype=torch.bool)
-    mask[:, torch.arange(k) * capacity // k] = True
-    return mask

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plasticity import files, measures, recipe, subnetwork
+from plasticity import files, measures, recipe, structure, subnetwork
 from plasticity.data import Dataset
 from plasticity.errors import CheckError
 from plasticity.network import forward
@@ -36,7 +36,7 @@ def extract_all(params: Params, dataset: Dataset, folder: Path) -> dict[str, obj
         When a subnetwork has other units than asked for, or other logits than its masked network.
     """
     backbone = recipe.architecture(params, dataset)
-    requested = measures.units_text(_counted(recipe.targets(params, backbone), params))
+    requested = measures.units_text(_counted(structure.targets(params, backbone), params))
     rows: list[Row] = []
     latency: dict[str, float] = {}
     for seed in range(params.train.seeds):

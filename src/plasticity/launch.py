@@ -28,11 +28,11 @@ import numpy as np
 import torch
 
 from plasticity import RESULTS_VERSION, checkpoint, files, recipe, subnetwork, train
-from plasticity.catalogue import LEARNERS
 from plasticity.command import leave_with_parent
 from plasticity.config import STAGE_PARAMS
 from plasticity.data import Dataset, load_prepared, prepared_sum
 from plasticity.errors import DeviceError, Interrupted
+from plasticity.learner_catalogue import LEARNERS
 from plasticity.learners import StreamRun
 from plasticity.progress import Display
 from plasticity.sections import Params

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from plasticity import catalogue
+from plasticity import catalogue, learner_catalogue
 from plasticity.sections import Choice, Params, Section, label
 
 
@@ -53,7 +53,7 @@ class StreamRun:
     def _tuned(self) -> dict[str, Any]:
         chosen: dict[str, Any] = {} if self.lr is None else {"continual.lr": self.lr}
         if self.own is not None:
-            learner = catalogue.LEARNERS[self.learner]
+            learner = learner_catalogue.LEARNERS[self.learner]
             chosen[learner.own] = learner.values[self.own]
         return chosen
 
@@ -74,8 +74,8 @@ def stream_runs(params: Params) -> dict[str, StreamRun]:
 
 def learner_settings(name: str) -> dict[str, Any]:
     """Return what a learner sets; ``operator`` leaves the experiment as it is."""
-    own = catalogue.LEARNERS[name].settings
-    return dict(own) if name == "operator" else {**catalogue.PLAIN, **own}
+    own = learner_catalogue.LEARNERS[name].settings
+    return dict(own) if name == "operator" else {**learner_catalogue.PLAIN, **own}
 
 
 def overlaid(params: Params, settings: Mapping[str, Any]) -> Params:

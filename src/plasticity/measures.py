@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from plasticity.network import Architecture
 from plasticity.stats import Interval, t_interval
 from plasticity.tables import Row
+from plasticity.weights import Architecture
 
 
 def num_parameters(architecture: Architecture) -> int:

@@ -13,19 +13,9 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 from plasticity import rng
-from plasticity.network import (
-    Activation,
-    Flow,
-    Loss,
-    Map,
-    Trace,
-    Weights,
-    backward,
-    cross_entropy,
-    forward,
-    unpooled,
-)
+from plasticity.network import Flow, Loss, Map, Trace, backward, cross_entropy, forward, unpooled
 from plasticity.state import State
+from plasticity.weights import Activation, Weights
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from plasticity import catalogue
+from plasticity import catalogue, learner_catalogue
 from plasticity.errors import DataError
 from plasticity.files import published_path
 from plasticity.learners import StreamRun, learner_settings, overlaid
@@ -49,7 +49,9 @@ class Row:
     """Whether another size is another setting, which is not to be shown beside it."""
 
 
-_INTERVENTION = {key: value for key, value in catalogue.PLAIN.items() if "intervention" in key}
+_INTERVENTION = {
+    key: value for key, value in learner_catalogue.PLAIN.items() if "intervention" in key
+}
 _STRUCTURE = {"edit.seed_fraction": 0.1, "edit.layers": "head", "edit.maturity": 0}
 _CYCLES = {"edit.cycles": 5}
 _SELECTION = {"activation": "activation_frequency", "gradient": "gradient"}
@@ -346,7 +348,7 @@ def _streams(root: Path) -> Iterator[Row]:
 
 
 def _other(line: _Line) -> Row:
-    line.known("learner", catalogue.LEARNERS)
+    line.known("learner", learner_catalogue.LEARNERS)
     line.known("stream", catalogue.STREAMS)
     line.known("dataset", catalogue.DATASETS)
     own = {key: value for key, value in learner_settings(line["learner"]).items()

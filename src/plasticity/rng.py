@@ -50,3 +50,11 @@ def stream(seed: int, purpose: str, *index: int) -> np.random.Generator:
     """
     key = (PURPOSES[purpose], *index)
     return np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=key))
+
+
+def stream_index(layer: int, depth: int) -> int:
+    """Return a layer's index in random streams: hidden layers from 0, convolutions from 100.
+
+    So the draws of a hidden layer do not depend on whether there is a trunk.
+    """
+    return layer - depth if layer >= depth else 100 + layer

@@ -17,7 +17,7 @@ from pydantic import (
     PlainValidator,
 )
 
-from plasticity import catalogue
+from plasticity import catalogue, learner_catalogue
 
 SCALES = ("tiny", "quick", "laptop", "paper")
 
@@ -267,7 +267,7 @@ class Continual(Section):
         AfterValidator(_different),
     ]
     learners: Annotated[
-        tuple[Annotated[str, AfterValidator(_one_of(catalogue.LEARNERS))], ...],
+        tuple[Annotated[str, AfterValidator(_one_of(learner_catalogue.LEARNERS))], ...],
         Field(strict=False, min_length=1),
         AfterValidator(_unique),
     ]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from plasticity.network import Weights
 from plasticity.units import Axis, rows_and_columns
+from plasticity.weights import Weights
 
 FOUNDER = -1
 """Cohort of a unit that was there at step 0."""

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from plasticity import files
 from plasticity.data import Dataset, check_manifest
 from plasticity.errors import DataError
-from plasticity.network import NORM_EPS, Architecture
+from plasticity.network import NORM_EPS
 from plasticity.sections import Choice
 from plasticity.state import State, alive_slots, take_units
+from plasticity.weights import Architecture
 
 FORMAT = 2
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from plasticity.network import Weights
+from plasticity.weights import Weights
 
 
 @dataclass(frozen=True)

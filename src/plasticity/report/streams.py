@@ -3,7 +3,8 @@
 import altair as alt
 import pandas as pd
 
-from plasticity.catalogue import LEARNERS, STREAMS
+from plasticity.catalogue import STREAMS
+from plasticity.learner_catalogue import LEARNERS
 from plasticity.report import charts, findings, lines, numbers, parts, theme
 from plasticity.report.charts import Figure
 from plasticity.report.findings import Summary

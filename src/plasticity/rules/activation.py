@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from plasticity import rng
-from plasticity.network import RELU, Activation
 from plasticity.rules.view import Options
+from plasticity.weights import RELU, Activation
 
 aten = torch.ops.aten
 

@@ -17,17 +17,39 @@ it. Directions are computed in float64.
 # ruff: noqa: ARG001
 # Every rule takes the same six arguments, whether or not it needs them.
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from math import prod, sqrt
+from math import sqrt
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from plasticity.rules.view import LayerView, Options, Slots
+from plasticity.rules.directions import batch_of, filled_up, residual, rounding, span
+from plasticity.rules.newborns import (
+    bound_of,
+    drawn_rows,
+    gain_of,
+    inserted,
+    mean_norm,
+    mean_of,
+    newborn_weights,
+    norm_ratio,
+    normal_rows,
+    norms_of,
+    num_alive,
+    num_newborns,
+    parts_of,
+    ratio_of,
+    rms_of,
+    rows_of,
+    stacked,
+    taken,
+    uniform_draws,
+    uniform_rows,
+    with_outgoing,
+)
+from plasticity.rules.view import Draws, LayerView, Options, Slots
 
-Draws = Sequence[np.random.Generator]
 Rule = Callable[[LayerView, Slots, Tensor, Slots, Draws, Options], Slots]
 
 
@@ -46,9 +68,9 @@ def small(
 ) -> Slots:
     """Return newborns with their slots' initial weights and biases, times ``scale``."""
     scale = float(options["scale"])
-    incoming, bias, outgoing = _newborn(initial, born)
+    incoming, bias, outgoing = newborn_weights(initial, born)
     made = (incoming * scale, bias * scale, outgoing * scale)
-    return _inserted(view, current, born, made)
+    return inserted(view, current, born, made)
 
 
 def fresh(
@@ -64,16 +86,16 @@ def fresh(
     Source: He et al. 2015, section 2.2; torch.nn.Linear. The bound of the outgoing weights holds
     for consumers with one weight from each unit; a map's places would divide it further.
     """
-    incoming, bias, outgoing = _uniform(view, born, draws)
-    gain, bound = _gain(options), _bound(view.input_alive, options)
-    consumer = gain * _bound(view.alive | born, options)
-    factor = _of_newborn(bound, born)
+    incoming, bias, outgoing = uniform_draws(view, born, draws)
+    gain, bound = gain_of(options), bound_of(view.input_alive, options)
+    consumer = gain * bound_of(view.alive | born, options)
+    factor = rows_of(bound, born)
     made = (
-        incoming * _of_newborn(gain * bound, born)[:, None],
+        incoming * rows_of(gain * bound, born)[:, None],
         bias * factor,
-        outgoing * _of_newborn(consumer, born)[:, None],
+        outgoing * rows_of(consumer, born)[:, None],
     )
-    return _inserted(view, current, born, made)
+    return inserted(view, current, born, made)
 
 
 def zero_out(
@@ -86,11 +108,11 @@ def zero_out(
 
     Source: Dohare et al. 2024, algorithm 1; Sokar et al. 2023, section 4.
     """
-    bound = _gain(options) * _bound(view.input_alive, options)
-    incoming = _drawn(view.incoming, born, draws, _sides) * _of_newborn(bound, born)[:, None]
-    _, bias, outgoing = _newborn(current, born)
+    bound = gain_of(options) * bound_of(view.input_alive, options)
+    incoming = drawn_rows(view.incoming, born, draws, uniform_rows) * rows_of(bound, born)[:, None]
+    _, bias, outgoing = newborn_weights(current, born)
     made = (incoming, torch.zeros_like(bias), torch.zeros_like(outgoing))
-    return _inserted(view, current, born, made)
+    return inserted(view, current, born, made)
 
 
 def zero_in(
@@ -125,7 +147,7 @@ def gradmax(
     sign of their own; slots get them in order of their singular values.
 
     B has at most as many directions as there are consumers alive, less one for a softmax. Newborns
-    beyond them go out along random unit mixtures of them (``_filled``): two alike would be twins.
+    beyond them go out along random unit mixtures of them (``filled_up``): two alike would be twins.
 
     Source: Evci et al. 2022 (GradMax), equation 11. Deviations: bias and next bias as in
     ``zero_in``; newborns beyond the rank.
@@ -135,18 +157,18 @@ def gradmax(
     ValueError
         If the layer or the next is not fully connected.
     """
-    inputs, error = _batch(view)
-    count, rows = _count(born), []
+    inputs, error = batch_of(view)
+    count, rows = num_newborns(born), []
     for row, (entering, wrong) in enumerate(zip(inputs, error, strict=True)):
         # B's left singular vectors are those of R', where B' = Q R: a small matrix, B is long.
         triangle = torch.linalg.qr(entering.mT @ wrong / len(wrong), mode="r").R
         vectors, values, _ = torch.linalg.svd(triangle.mT, full_matrices=False)
-        rank = int((values > _rounding(current) * values[0]).sum())
-        (filled,) = _filled((vectors.mT[:rank],), (view.output_alive[row],), count, draws[row])
+        rank = int((values > rounding(current) * values[0]).sum())
+        (filled,) = filled_up((vectors.mT[:rank],), (view.output_alive[row],), count, draws[row])
         rows.append(filled)
     unit = torch.stack(rows)  # (S, K, G)
     unit = unit * unit.gather(2, unit.abs().argmax(2, keepdim=True)).sign()
-    norm = float(options["scale"]) * _mean(_norms(current.outgoing, view.output_alive), view.alive)
+    norm = float(options["scale"]) * mean_norm(current.outgoing, view.output_alive, view.alive)
     outgoing = unit.new_zeros(current.outgoing.shape)
     outgoing[born] = (unit * norm[..., None]).flatten(0, 1)
     return _silent(view, current, born, outgoing, options)
@@ -169,37 +191,37 @@ def tiny(
     two, and the better one is taken. As act(z) - act(-z) = c z, where c is 1 for ReLU and GELU and
     1 + slope for the leaky functions, it lowers the loss along R, and so is never born dead.
 
-    Newborns beyond the rank of N are random unit mixtures (``_filled``), as in ``gradmax``.
+    Newborns beyond the rank of N are random unit mixtures (``filled_up``), as in ``gradmax``.
 
     Raises
     ------
     ValueError
         If the layer or the next is not fully connected.
     """
-    inputs, error = _batch(view)
-    threshold, count, wanted, pairs = float(options["threshold"]), _count(born), [], []
+    inputs, error = batch_of(view)
+    threshold, count, wanted, pairs = float(options["threshold"]), num_newborns(born), [], []
     for row, (x, wrong) in enumerate(zip(inputs, error, strict=True)):
         hidden, alive = view.hidden[row], view.alive[row]
         target = -wrong
         if options["projection"] == "residual":
-            target = _residual(target, hidden[:, alive].double(), threshold)
+            target = residual(target, hidden[:, alive].double(), threshold)
         wanted.append(target)
-        basis, squares = _range(x, threshold)
+        basis, squares = span(x, threshold)
         left, values, right = torch.linalg.svd(basis.mT @ target, full_matrices=False)
-        rank = int((values > _rounding(current) * torch.linalg.matrix_norm(wrong)).sum())
+        rank = int((values > rounding(current) * torch.linalg.matrix_norm(wrong)).sum())
         made = ((left / squares[:, None]).mT @ basis.mT @ x)[:rank], right[:rank]
         ends = view.input_alive[row], view.output_alive[row]
-        pairs.append(_filled(made, ends, count, draws[row]))
+        pairs.append(filled_up(made, ends, count, draws[row]))
     into = torch.stack([pair[0] for pair in pairs])
     out = torch.stack([pair[1] for pair in pairs])
-    into = into * _mean(_norms(current.incoming, view.input_alive), view.alive)[..., None]
-    norm = float(options["scale"]) * _mean(_norms(current.outgoing, view.output_alive), view.alive)
+    into = into * mean_norm(current.incoming, view.input_alive, view.alive)[..., None]
+    norm = float(options["scale"]) * mean_norm(current.outgoing, view.output_alive, view.alive)
     z, push = inputs @ into.mT, torch.stack(wanted) @ out.mT  # (S, N, K)
     better = (view.value_at(z) * push).sum(1) >= (view.value_at(-z) * -push).sum(1)
     sign = torch.where(better, 1.0, -1.0)[..., None]
-    bias = torch.zeros_like(_of_newborn(current.bias, born))
+    bias = torch.zeros_like(rows_of(current.bias, born))
     incoming, outgoing = (into * sign).flatten(0, 1), (out * sign * norm[..., None]).flatten(0, 1)
-    return _inserted(view, current, born, (incoming, bias, outgoing))
+    return inserted(view, current, born, (incoming, bias, outgoing))
 
 
 def net2wider(
@@ -213,10 +235,10 @@ def net2wider(
 
     Source: Chen et al. 2016 (Net2Net), section 2.1. Deviation: noise in proportion to the weights.
     """
-    count, width = _count(born), view.alive.sum(1, keepdim=True)
-    chance = _stacked([draw.random(view.alive.shape[1]) for draw in draws], view)
-    order_by = _stacked([draw.random(view.alive.shape[1]) for draw in draws], view)
-    noise = _drawn(view.incoming, born, draws, _normal)
+    count, width = num_newborns(born), view.alive.sum(1, keepdim=True)
+    chance = stacked([draw.random(view.alive.shape[1]) for draw in draws], view)
+    order_by = stacked([draw.random(view.alive.shape[1]) for draw in draws], view)
+    noise = drawn_rows(view.incoming, born, draws, normal_rows)
     rank = (chance[born].view(len(born), count) * width).long()
     if options["donor"] == "most_active":
         order_by = -view.activation_rate
@@ -224,11 +246,11 @@ def net2wider(
     incumbents = torch.where(view.alive, order_by, torch.inf).argsort(dim=1, stable=True)
     donor = incumbents.gather(1, rank)  # (S, K)
     copies = torch.zeros_like(born, dtype=torch.int64).scatter_add(1, donor, torch.ones_like(donor))
-    shared = _with_outgoing(view, current, view.alive, current.outgoing / (1 + copies)[..., None])
-    rms = _norms(current.incoming, view.input_alive) * _num_alive(view.input_alive).rsqrt()
+    shared = with_outgoing(view, current, view.alive, current.outgoing / (1 + copies)[..., None])
+    rms = norms_of(current.incoming, view.input_alive) * num_alive(view.input_alive).rsqrt()
     spread = float(options["noise"]) * rms.gather(1, donor).flatten()[:, None] * noise
-    incoming, bias, outgoing = (_taken(part, donor).flatten(0, 1) for part in _parts(shared))
-    return _inserted(view, shared, born, (incoming + spread, bias, outgoing))
+    incoming, bias, outgoing = (taken(part, donor).flatten(0, 1) for part in parts_of(shared))
+    return inserted(view, shared, born, (incoming + spread, bias, outgoing))
 
 
 def paired_cancel(
@@ -242,7 +264,7 @@ def paired_cancel(
 
     Source: Yuan et al. 2023, section 3.1. Deviation: odd counts.
     """
-    count = _count(born)
+    count = num_newborns(born)
     place = torch.arange(count, device=born.device)
     first, factor = place - place % 2, 1.0 - 2.0 * (place % 2)
     if count == 1:
@@ -250,9 +272,9 @@ def paired_cancel(
     elif count % 2:
         first[-1], factor[-2:] = count - 3, -0.5
     model = born.nonzero()[:, 1].view(len(born), count)[:, first]  # (S, K)
-    incoming, bias, outgoing = (_taken(part, model).flatten(0, 1) for part in _parts(current))
+    incoming, bias, outgoing = (taken(part, model).flatten(0, 1) for part in parts_of(current))
     signs = factor.repeat(len(born))[:, None]
-    return _inserted(view, current, born, (incoming, bias, outgoing * signs))
+    return inserted(view, current, born, (incoming, bias, outgoing * signs))
 
 
 def variance_transfer(
@@ -267,10 +289,10 @@ def variance_transfer(
     of the initial draw; newborns are not paired (``paired_cancel`` is that part) and no learning
     rate is adapted. The function moves.
     """
-    factor = (_num_alive(view.alive) / _num_alive(view.alive | born)).sqrt()
+    factor = (num_alive(view.alive) / num_alive(view.alive | born)).sqrt()
     shrunk = (current.outgoing * factor[..., None]).to(current.outgoing.dtype)
-    scaled = _with_outgoing(view, current, view.alive, shrunk)
-    spread = _rms(current.incoming, view.alive, view.input_alive)
+    scaled = with_outgoing(view, current, view.alive, shrunk)
+    spread = rms_of(current.incoming, view.alive, view.input_alive)
     return _matched(view, scaled, born, draws, spread)
 
 
@@ -285,7 +307,7 @@ def statistics_matched(
     mean is 0: so squared norms agree in the mean, and one lonely incumbent has a spread.
     """
     everywhere = torch.ones_like(born[:, :1])
-    spread = _rms(current.bias[..., None], view.alive, everywhere)
+    spread = rms_of(current.bias[..., None], view.alive, everywhere)
     return _matched(view, current, born, draws, spread)
 
 
@@ -298,14 +320,14 @@ def norm_matched(
     incoming weights, so that a ReLU opens on the same images. Weights that are all 0 stay.
     """
     sides = options["sides"]
-    into = _norm_ratio(current.incoming, view.input_alive, view.alive)
-    out = _norm_ratio(current.outgoing, view.output_alive, view.alive)
+    into = norm_ratio(current.incoming, view.input_alive, view.alive)
+    out = norm_ratio(current.outgoing, view.output_alive, view.alive)
     into = torch.ones_like(into) if sides == "out" else into
     out = torch.ones_like(out) if sides == "in" else out
-    into, out = _of_newborn(into, born), _of_newborn(out, born)
-    incoming, bias, outgoing = _newborn(current, born)
+    into, out = rows_of(into, born), rows_of(out, born)
+    incoming, bias, outgoing = newborn_weights(current, born)
     made = (incoming * into[:, None], bias * into, outgoing * out[:, None])
-    return _inserted(view, current, born, made)
+    return inserted(view, current, born, made)
 
 
 def gradient_matched(
@@ -318,10 +340,10 @@ def gradient_matched(
     without any gradient on the probe keeps its weights: no factor would give it one.
     """
     gradient = view.gradient.double()
-    ratio = _of_newborn(_ratio(_mean(gradient, view.alive), gradient), born)
-    incoming, bias, outgoing = _newborn(current, born)
+    ratio = rows_of(ratio_of(mean_of(gradient, view.alive), gradient), born)
+    incoming, bias, outgoing = newborn_weights(current, born)
     made = (incoming, bias, outgoing * ratio[:, None])
-    return _inserted(view, current, born, made)
+    return inserted(view, current, born, made)
 
 
 def orthogonal(
@@ -341,8 +363,8 @@ def orthogonal(
     ValueError
         If incumbents and newborns are more than the inputs alive.
     """
-    count, rows = _count(born), []
-    normal = _drawn(view.incoming, born, draws, _normal)
+    count, rows = num_newborns(born), []
+    normal = drawn_rows(view.incoming, born, draws, normal_rows)
     for row, alive, used, drawn in zip(
         current.incoming,
         view.alive,
@@ -360,11 +382,11 @@ def orthogonal(
         full = torch.zeros_like(drawn)
         full[:, used] = left @ right
         rows.append(full)
-    norm = _mean(_norms(current.incoming, view.input_alive), view.alive)
+    norm = mean_norm(current.incoming, view.input_alive, view.alive)
     incoming = (torch.stack(rows) * norm[..., None]).flatten(0, 1)
-    out = _of_newborn(_norm_ratio(current.outgoing, view.output_alive, view.alive), born)
-    _, bias, outgoing = _newborn(current, born)
-    return _inserted(view, current, born, (incoming, bias, outgoing * out[:, None]))
+    out = rows_of(norm_ratio(current.outgoing, view.output_alive, view.alive), born)
+    _, bias, outgoing = newborn_weights(current, born)
+    return inserted(view, current, born, (incoming, bias, outgoing * out[:, None]))
 
 
 TABLE: dict[str, Rule] = {
@@ -385,110 +407,12 @@ TABLE: dict[str, Rule] = {
 }
 
 
-def _count(born: Tensor) -> int:
-    return int(born[0].sum())
-
-
 def _refuse_above(limit: int, count: int, rule: str, reason: str) -> None:
     if count > limit:
         raise ValueError(
             f"{rule}: {count} newborns asked for, at most {limit} possible ({reason}); "
             "insert fewer units per event or choose another rule"
         )
-
-
-def _filled(
-    directions: tuple[Tensor, ...],
-    used: tuple[Tensor, ...],
-    count: int,
-    draw: np.random.Generator,
-) -> tuple[Tensor, ...]:
-    """Return ``count`` unit rows of each of some matrices of directions (rank, .), best first.
-
-    Rows beyond the rank are mixtures with random normal coefficients, the same for every matrix;
-    where there is no direction at all, for want of any gradient, they are random over ``used``.
-    """
-    rank = len(directions[0])
-    more = max(0, count - rank)
-    known = tuple(
-        torch.nn.functional.normalize(rows.double(), dim=1)[:count] for rows in directions
-    )
-    if more == 0:
-        return known
-    mixing = torch.from_numpy(draw.standard_normal((more, rank)))
-    result = []
-    for rows, mask in zip(known, used, strict=True):
-        loose = torch.from_numpy(draw.standard_normal((more, len(mask)))).to(mask.device) * mask
-        extra = mixing.to(rows.device) @ rows if rank else loose
-        result.append(torch.cat([rows, torch.nn.functional.normalize(extra, dim=1)]))
-    return tuple(result)
-
-
-def _batch(view: LayerView) -> tuple[Tensor, Tensor]:
-    """Return inputs (S, N, F) and errors of the next layer (S, N, G), of the units in use.
-
-    Units that an event removes were there when the probe was measured, so they are taken out here.
-    """
-    if view.inputs is None or view.error is None:
-        raise ValueError(
-            "the directions of a gradient need a fully connected layer with one weight from each "
-            "of its units to each unit of the next; choose another rule for this layer"
-        )
-    inputs = torch.where(view.input_alive[:, None], view.inputs, 0)
-    return inputs.double(), torch.where(view.output_alive[:, None], view.error, 0).double()
-
-
-def _rounding(current: Slots) -> float:
-    """Return the relative size below which a singular value is rounding, not a direction."""
-    return 100 * torch.finfo(current.outgoing.dtype).eps
-
-
-def _parts(slots: Slots) -> tuple[Tensor, Tensor, Tensor]:
-    return slots.incoming, slots.bias, slots.outgoing
-
-
-def _of_newborn(part: Tensor, born: Tensor) -> Tensor:
-    """Return the newborns' rows (N, ...) of a tensor (S, H or 1, ...): seed by seed, by slot."""
-    return part.expand(*born.shape, *part.shape[2:])[born]
-
-
-def _newborn(slots: Slots, born: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the newborns' incoming weights (N, F), biases (N,) and outgoing weights (N, G)."""
-    incoming, bias, outgoing = (_of_newborn(part, born) for part in _parts(slots))
-    return incoming, bias, outgoing
-
-
-def _inserted(
-    view: LayerView, current: Slots, born: Tensor, made: tuple[Tensor, Tensor, Tensor]
-) -> Slots:
-    """Return the weights with newborns' incoming weights, biases and outgoing weights as made.
-
-    What is made is of the newborns alone, N rows: seed by seed, by slot.
-    """
-    seed = born.nonzero()[:, 0]
-    used = (
-        view.input_alive[seed],
-        torch.ones_like(seed, dtype=torch.bool),
-        view.output_alive[seed],
-    )
-    incoming, bias, outgoing = (
-        _with_rows(old, born, torch.where(mask, new.to(old.dtype), _of_newborn(old, born)))
-        for old, new, mask in zip(_parts(current), made, used, strict=True)
-    )
-    return replace(current, incoming=incoming, bias=bias, outgoing=outgoing)
-
-
-def _with_rows(part: Tensor, born: Tensor, rows: Tensor) -> Tensor:
-    """Return a tensor (S, H, ...) with the newborns' rows replaced."""
-    result = part.clone()
-    result[born] = rows
-    return result
-
-
-def _with_outgoing(view: LayerView, current: Slots, units: Tensor, outgoing: Tensor) -> Slots:
-    """Return the weights with the outgoing ones of some units (S, H) replaced."""
-    used = units[..., None] & view.output_alive[:, None]
-    return replace(current, outgoing=torch.where(used, outgoing, current.outgoing))
 
 
 def _silent(
@@ -505,130 +429,21 @@ def _silent(
     level = torch.full_like(current.bias, bias)
     used = born[..., None] & view.output_alive[:, None]
     constant = torch.where(used, view.value_at(level)[..., None] * outgoing, 0).sum(1)  # (S, G)
-    incoming, old, _ = _newborn(current, born)
-    made = (torch.zeros_like(incoming), torch.full_like(old, bias), _of_newborn(outgoing, born))
-    return replace(_inserted(view, current, born, made), next_bias=current.next_bias - constant)
+    incoming, old, _ = newborn_weights(current, born)
+    made = (torch.zeros_like(incoming), torch.full_like(old, bias), rows_of(outgoing, born))
+    return replace(inserted(view, current, born, made), next_bias=current.next_bias - constant)
 
 
 def _matched(
     view: LayerView, current: Slots, born: Tensor, draws: Draws, bias_spread: Tensor
 ) -> Slots:
     """Return newborns uniform with the incumbents' root mean squares; the bias's is given."""
-    incoming, bias, outgoing = (sqrt(3) * drawn for drawn in _uniform(view, born, draws))
-    into = _rms(current.incoming, view.alive, view.input_alive)
-    out = _rms(current.outgoing, view.alive, view.output_alive)
+    incoming, bias, outgoing = (sqrt(3) * drawn for drawn in uniform_draws(view, born, draws))
+    into = rms_of(current.incoming, view.alive, view.input_alive)
+    out = rms_of(current.outgoing, view.alive, view.output_alive)
     made = (
-        incoming * _of_newborn(into, born)[:, None],
-        bias * _of_newborn(bias_spread, born),
-        outgoing * _of_newborn(out, born)[:, None],
+        incoming * rows_of(into, born)[:, None],
+        bias * rows_of(bias_spread, born),
+        outgoing * rows_of(out, born)[:, None],
     )
-    return _inserted(view, current, born, made)
-
-
-def _stacked(values: Sequence[np.ndarray], view: LayerView) -> Tensor:
-    return torch.from_numpy(np.stack(values)).to(view.alive.device)
-
-
-def _uniform(view: LayerView, born: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
-    """Return draws from U(-1, 1) for the newborns' incoming weights, biases, outgoing weights."""
-    incoming, bias, outgoing = (
-        _drawn(part, born, draws, _sides) for part in (view.incoming, view.bias, view.outgoing)
-    )
-    return incoming, bias, outgoing
-
-
-Fill = Callable[[np.random.Generator, tuple[int, ...], np.ndarray], np.ndarray]
-"""A generator, the shape (H, ...) of a layer's draws and who is born -> the newborns' rows."""
-
-
-def _drawn(part: Tensor, born: Tensor, draws: Draws, fill: Fill) -> Tensor:
-    """Return the newborns' rows (N, ...) of draws made for every slot of a tensor (S, H, ...)."""
-    chosen = zip(draws, born.cpu().numpy(), strict=True)
-    rows = [fill(draw, tuple(part.shape[1:]), new) for draw, new in chosen]
-    return torch.from_numpy(np.concatenate(rows)).to(part.device)
-
-
-def _sides(draw: np.random.Generator, shape: tuple[int, ...], new: np.ndarray) -> np.ndarray:
-    """Skip the draws of slots that are not born: a uniform double is one step of PCG64."""
-    rows, place, width = np.empty((int(new.sum()), *shape[1:])), 0, prod(shape[1:])
-    for row, slot in enumerate(np.flatnonzero(new)):
-        draw.bit_generator.advance((int(slot) - place) * width)  # type: ignore[attr-defined]
-        rows[row] = draw.uniform(-1.0, 1.0, shape[1:])
-        place = int(slot) + 1
-    draw.bit_generator.advance((shape[0] - place) * width)  # type: ignore[attr-defined]
-    return rows
-
-
-def _normal(draw: np.random.Generator, shape: tuple[int, ...], new: np.ndarray) -> np.ndarray:
-    """Draw for every slot: a normal number takes now more steps, now fewer."""
-    rows: np.ndarray = draw.standard_normal(shape)[new]
-    return rows
-
-
-def _gain(options: Options) -> float:
-    return {"torch_default": 1.0, "kaiming_relu": sqrt(6)}[str(options["gain"])]
-
-
-def _bound(alive: Tensor, options: Options) -> Tensor:
-    """Return (S, 1): 1 / sqrt(fan-in), from all slots or from the alive ones."""
-    return _num_alive(alive if options["fan_in"] == "active" else torch.ones_like(alive)).rsqrt()
-
-
-def _num_alive(alive: Tensor) -> Tensor:
-    """Return (S, 1): how many are alive, in float64 because an integer's root is a float32."""
-    return alive.sum(1, keepdim=True).double()
-
-
-def _taken(tensor: Tensor, slots: Tensor) -> Tensor:
-    """Return the rows (S, K, ...) of the given slots (S, K)."""
-    return tensor[torch.arange(len(slots), device=slots.device)[:, None], slots]
-
-
-def _norms(weights: Tensor, used: Tensor) -> Tensor:
-    """Return (S, H): L2 norm over the weights in use, (S, F) or (S, G)."""
-    kept = torch.where(used[:, None], weights, 0)
-    norms: Tensor = torch.linalg.vector_norm(kept, dim=2, dtype=torch.float64)
-    return norms
-
-
-def _mean(values: Tensor, alive: Tensor) -> Tensor:
-    """Return (S, 1): mean over the incumbents."""
-    return torch.where(alive, values, 0).sum(1, keepdim=True) / alive.sum(1, keepdim=True)
-
-
-def _rms(weights: Tensor, alive: Tensor, used: Tensor) -> Tensor:
-    """Return (S, 1): root mean square of the incumbents' weights in use."""
-    squares = _norms(weights, used).square()
-    return (_mean(squares, alive) / used.sum(1, keepdim=True)).sqrt()
-
-
-def _ratio(wanted: Tensor, got: Tensor) -> Tensor:
-    """Return the factor that makes one of the other; 1 where there is none."""
-    return torch.where(got > 0, wanted / got, 1.0)
-
-
-def _norm_ratio(weights: Tensor, used: Tensor, alive: Tensor) -> Tensor:
-    """Return (S, H): the factor that gives a slot the incumbents' mean norm."""
-    norms = _norms(weights, used)
-    return _ratio(_mean(norms, alive), norms)
-
-
-def _range(x: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Return an orthonormal basis of the columns' span, (N, r), and its squared singular values.
-
-    By the Gram matrix of the shorter side: 7 times faster than the singular values of x at 512
-    images and 4,096 inputs, and its rounding, about 1e-15 of the largest square, is below every
-    threshold offered.
-    """
-    tall = x.shape[0] > x.shape[1]
-    squares, vectors = torch.linalg.eigh(x.mT @ x if tall else x @ x.mT)
-    kept = squares > threshold * squares[-1]
-    squares, vectors = squares[kept], vectors[:, kept]
-    return (x @ vectors / squares.sqrt() if tall else vectors), squares
-
-
-def _residual(target: Tensor, hidden: Tensor, threshold: float) -> Tensor:
-    """Return what is left of the target (N, G) after its best fit by hidden units and a bias."""
-    regressors = torch.cat((hidden, hidden.new_ones(len(hidden), 1)), 1)
-    basis, _ = _range(regressors, threshold)
-    return target - basis @ (basis.mT @ target)
+    return inserted(view, current, born, made)

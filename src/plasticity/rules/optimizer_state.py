@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from plasticity.network import Weights
 from plasticity.optim import Optimizer
 from plasticity.rules.view import Options
 from plasticity.state import State
 from plasticity.units import Slots, rows_and_columns, slots_of, with_slots
+from plasticity.weights import Weights
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,14 @@ over the places of a convolution's map, unless a rule says otherwise.
 # ruff: noqa: ARG001
 # Every rule takes the same three arguments, whether or not it needs them.
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from plasticity.rules.view import LayerView, Options
+from plasticity.rules.view import Draws, LayerView, Options
 
-Draws = Sequence[np.random.Generator]
 Rule = Callable[[LayerView, Draws, Options], Tensor]
 
 

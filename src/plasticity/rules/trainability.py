@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from plasticity.network import Weights
 from plasticity.optim import Gains
 from plasticity.rules.view import Options
 from plasticity.units import slots_of
+from plasticity.weights import Weights
 
 
 @dataclass(frozen=True)

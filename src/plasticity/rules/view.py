@@ -6,17 +6,20 @@ the first hidden layer and each place of its map. N counts images times places (
 fully connected layer). Rules work on this view and never know the network.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from plasticity.units import Slots
 
-__all__ = ["LayerView", "Options", "Slots"]
+__all__ = ["Draws", "LayerView", "Options", "Slots"]
 
 Options = Mapping[str, float | int | str]
+Draws = Sequence[np.random.Generator]
+"""One generator per seed."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pandas as pd
 
-from plasticity.catalogue import LEARNERS
+from plasticity.learner_catalogue import LEARNERS
 from plasticity.report import lines
 from plasticity.report.comparison import values
 from plasticity.report.comparison.gather import Arm, Comparison
