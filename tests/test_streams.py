@@ -309,9 +309,9 @@ def test_parts_are_the_steps_to_half_and_nine_tenths_of_the_end() -> None:
 def test_a_task_that_ends_with_nothing_right_has_no_steps_to_its_end() -> None:
     bins = [[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]
     assert [windows._parts(bins, row, 6) for row in (0, 1)] == [[None, None], [4, 6]]
-    windows = [{"parts": parts} for parts in ([None, None], [4, 6], [2, 6])]
-    assert stream_results._mean_steps(windows, 0) == 3
-    assert stream_results._mean_steps(windows[:1], 1) is None
+    rows = [{"parts": parts} for parts in ([None, None], [4, 6], [2, 6])]
+    assert stream_results._mean_steps(rows, 0) == 3
+    assert stream_results._mean_steps(rows[:1], 1) is None
 
 
 # -- learners
