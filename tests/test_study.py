@@ -529,6 +529,35 @@ def test_a_condition_knows_how_long_it_took():
     assert record["cores"] == os.cpu_count()
 
 
+def killed_after(seconds):
+    """Return a runner that is killed after its log's last line, which is so late."""
+
+    def runner(job, clone):  # noqa: ARG001 (every runner's form)
+        files.write_text(job.log, "a line")
+        last = time.time() + seconds
+        os.utime(job.log, (last, last))
+        raise KeyboardInterrupt
+
+    return runner
+
+
+def test_a_condition_that_was_killed_twice_counts_the_time_of_all_three_calls():
+    asked = read(TWO)
+    for seconds in (100, 20):
+        with pytest.raises(KeyboardInterrupt):
+            run(asked, killed_after(seconds))
+    run(asked, Runner())
+    first, second = (
+        files.read_json(study.place(asked, one) / "condition.json") for one in asked.conditions
+    )
+    assert first["seconds"] == pytest.approx(120, abs=2)
+    assert second["seconds"] == 0
+    shutil.rmtree(study.place(asked, asked.conditions[0]))
+    run(asked, Runner())  # anew, so from nothing
+    record = files.read_json(study.place(asked, asked.conditions[0]) / "condition.json")
+    assert record["seconds"] == 0
+
+
 def test_other_changes_do_not_matter():
     asked, runner = read(TWO), Runner()
     Path("README.md").write_text("changed\n")

@@ -61,6 +61,11 @@ class Job:
         return self.scratch / f"{self.condition.experiment}.log"
 
     @property
+    def note(self) -> Path:
+        """Return the file of the time that calls before this one spent."""
+        return self.scratch / f"{self.condition.experiment}.json"
+
+    @property
     def record(self) -> dict[str, Any]:
         """Return what was run, for those who read its tables."""
         return {

@@ -4,13 +4,14 @@ The tables of a condition are put in their place whole or not at all.
 """
 
 import datetime
+import math
 import os
 import shutil
 import site
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def _run_one(
     """Run a condition, again when it fails; return its name, its seconds, and why it failed."""
     if in_worker:
         leave_with_parent()
-    started = time.monotonic()
+    started = time.monotonic() - _spent(job)
     job.log.unlink(missing_ok=True)
     tell(f"{job.condition.name}: starts; log in {job.log.relative_to(job.source.root)}")
     errors: list[str] = []
@@ -75,12 +76,26 @@ def _run_one(
     return job.condition.name, time.monotonic() - started, errors[-1]
 
 
+def _spent(job: Job) -> float:
+    """Return the seconds that killed calls spent on a condition, and note that one more begins.
+
+    A call that is killed leaves no time behind but that of its last line in the log.
+    """
+    note = files.read_json(job.note) if job.note.exists() else {"spent": 0.0, "since": math.inf}
+    last = job.log.stat().st_mtime if job.log.exists() else -math.inf
+    spent = float(note["spent"]) + max(0.0, last - float(note["since"]))
+    with suppress(StorageError, OSError):  # a full disk, which the condition itself will tell of
+        files.write_json(job.note, {"spent": spent, "since": time.time()})
+    return spent
+
+
 def _attempt(job: Job, runner: Runner, started: float, errors: Sequence[str]) -> str | None:
     """Run a condition once and keep its tables; return why it failed."""
     with tempfile.TemporaryDirectory(dir=job.scratch / CLONES, ignore_cleanup_errors=True) as clone:
         try:
             runner(job, Path(clone))
             _keep(job, Path(clone), time.monotonic() - started, errors)
+            job.note.unlink(missing_ok=True)
         except (PlasticityError, OSError) as error:
             return str(error)
     return None
