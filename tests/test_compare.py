@@ -113,6 +113,20 @@ def test_the_scorecard_has_every_claim_with_its_verdict(whole: Comparison, tmp_p
     assert "Of 2 claims: 2 supported." in text
 
 
+def test_the_page_says_what_size_was_trained_and_which_margin_a_claim_has(
+    whole: Comparison, tmp_path: Path
+) -> None:
+    text = text_of(written(tmp_path, whole))
+    epochs, cycles = (whole.arms[0].params.train.epochs, whole.arms[0].params.edit.cycles)
+    size = f"Trained on digits (all images), {epochs} epochs with an event every {epochs // cycles}"
+    assert f"{size}. This is not the paper&#39;s size" in text
+    rows = pd.read_csv(tmp_path / "reports/study/seeds.csv")
+    found = pd.read_csv(tmp_path / "reports/study/contrasts.csv")
+    for one in found.itertuples():
+        part = rows[(rows["claim"] == one.claim) & (rows["contrast"] == one.contrast)]
+        assert (part["first"] - part["second"]).mean() == pytest.approx(one.mean)
+
+
 def test_every_number_of_the_scorecard_is_in_the_table_of_contrasts(
     whole: Comparison, tmp_path: Path
 ) -> None:

@@ -355,9 +355,10 @@ def test_a_condition_that_fails_is_recorded_and_stops_no_other():
     assert [study.status(asked, one) for one in asked.conditions] == ["failed", "done"]
 
 
-def test_a_failure_that_cannot_be_recorded_stops_no_other(monkeypatch, capsys):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), StorageError("no space left")])
+def test_a_failure_that_cannot_be_recorded_stops_no_other(monkeypatch, capsys, error):
+    def full(*_, **__):
+        raise error
 
     asked, runner = read(TWO), Runner("grow")
     monkeypatch.setattr(study_run.files, "write_json", full)
@@ -365,6 +366,35 @@ def test_a_failure_that_cannot_be_recorded_stops_no_other(monkeypatch, capsys):
         run(asked, runner)
     assert runner.asked == ["grow", "prune"]
     assert "grow: its failure cannot be recorded" in capsys.readouterr().err
+
+
+def test_a_disk_without_room_for_a_clone_is_a_failure_of_the_condition(monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left")
+
+    asked, runner = read(TWO), Runner()
+    monkeypatch.setattr(study_run.tempfile, "mkdtemp", full)
+    with pytest.raises(PlasticityError, match="2 of 2 conditions failed"):
+        run(asked, runner)
+    assert runner.asked == []
+    assert kept(asked) == {"grow": ["failed.json"], "prune": ["failed.json"]}
+
+
+def test_conditions_of_other_code_are_told_when_more_are_run(capsys):
+    run(read(TWO), Runner())
+    third = read(with_conditions(**TWO["conditions"], static={"op": "static"}))
+    path = study.place(third, third.conditions[0]) / "condition.json"
+    record = files.read_json(path)
+    files.write_json(path, record | {"code": record["code"] | {"src": "other"}})
+    capsys.readouterr()
+    run(third, Runner())
+    assert "[study] grow: run with other code than this" in capsys.readouterr().err
+
+
+def test_a_new_file_of_code_is_refused_too():
+    Path("src/new.py").write_text("")
+    with pytest.raises(ConfigError, match=r"src/new\.py: not as committed"):
+        run(read(TWO), Runner())
 
 
 def test_a_condition_that_failed_is_tried_again():

@@ -145,6 +145,17 @@ def test_one_seed_is_no_win(tmp_path: Path) -> None:
     assert "one seed" in json.dumps(figure.spec)
 
 
+def test_of_many_pairs_the_first_are_drawn_and_the_page_says_so(
+    study: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix, "MOST_ROWS", 1)
+    (figure,) = matrix.section(study).figures
+    rows = list(dict.fromkeys(figure.data["row"]))
+    assert f"The first 1 of {len(rows)} rows are drawn." in figure.reading
+    assert rows[0] in json.dumps(figure.spec)
+    assert rows[-1] not in json.dumps(figure.spec)
+
+
 # -- three measures
 
 

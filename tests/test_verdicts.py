@@ -223,3 +223,21 @@ def test_a_diverged_seeds_chance_accuracy_counts_in_its_condition():
         "c5 newborn.grad: seed 2 diverged, left out",
         "c5 cycle.taa: seed 2 diverged, counted as chance",
     )
+
+
+def test_contrasts_of_several_measures_are_told_apart():
+    ticket = [Reference(name, "ticket.acc", ("masked_fresh",)) for name in "ab"]
+    found = dict.fromkeys([A, B, *ticket], values(50.0, 51.0))
+    one, two = decide(claim(pairs=[(A, B), tuple(ticket)]), found).contrasts
+    assert (one.text, one.measures) == ("a less b (cycle.acc)", ("cycle.acc",))
+    assert (two.text, two.measures) == ("a less b (ticket.acc, masked_fresh)", ("ticket.acc",))
+    (mixed,) = decide(claim(pairs=[(ticket[0], B)]), found).contrasts
+    assert mixed.text == "a ticket.acc masked_fresh less b cycle.acc"
+    (single,) = decide(claim(), found).contrasts
+    assert single.text == "a less b"
+
+
+def test_ratios_that_do_not_exist_are_told():
+    found = {RATIO: Values({0: -1.0, 1: -1.1}, (0, 1), lost=3)}
+    (one,) = decide(claim("less", pairs=[(RATIO, 1.0)]), found).contrasts
+    assert one.notes == ("a newborn.grad end: left out where one side is exactly 0, 3 times",)

@@ -19,12 +19,13 @@ from plasticity.sections import Params, label, nearest
 Leaf = TypeVar("Leaf")
 Expectation = Literal["more", "less", "same", "not_less", "not_more"]
 EXPECTS: Mapping[str, str] = {
-    "more": "more than 0",
-    "less": "less than 0",
-    "same": "0 within the margin",
-    "not_less": "not less than 0 by more than the margin",
-    "not_more": "not more than 0 by more than the margin",
+    "more": "more than {none}",
+    "less": "less than {none}",
+    "same": "{none} within {margin}",
+    "not_less": "not less than {none} by more than {margin}",
+    "not_more": "not more than {none} by more than {margin}",
 }
+"""In words; ``none`` is no difference in the claim's unit."""
 
 
 @dataclass(frozen=True)

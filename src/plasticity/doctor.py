@@ -14,7 +14,7 @@ import filelock
 
 from plasticity import config, files, leases, raw
 from plasticity.errors import PlasticityError
-from plasticity.study_clone import COMMITTED
+from plasticity.study_clone import uncommitted
 from plasticity.study_plan import DISK
 from plasticity.study_run import CLONES
 
@@ -109,9 +109,8 @@ def committed(root: Path) -> tuple[Level, str]:
             "fail",
             "no Git repository, which DVC and studies need; git init && git add -A && git commit",
         )
-    lines = (_git(root, "status", "--porcelain", "--", *COMMITTED) or "").splitlines()
-    if lines:
-        names = ", ".join(line[3:] for line in lines[:5])
+    if changed := uncommitted(root):
+        names = ", ".join(changed[:5])
         undo = "git checkout HEAD -- FILE undoes a change"
         return "warn", f"{names}: not committed, so studies refuse to run; commit it, or {undo}"
     return "ok", "src, stages, params.yaml and dvc.yaml are as committed"

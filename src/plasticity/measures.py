@@ -65,8 +65,8 @@ def newborn_ratio(rows: Iterable[Row], column: str, moment: str, ok: set[int]) -
     values: dict[tuple[int, int, str], dict[str, float]] = {}
     for row in rows:
         seed, event, layer = int(row["seed"] or 0), int(row["event"] or 0), str(row["layer"])
-        value = row[column]
-        if seed not in ok or event == 0 or row["moment"] != moment or not value:
+        born, value = int(row["step"] or 0) - int(row["age"] or 0), row[column]
+        if seed not in ok or born == 0 or row["moment"] != moment or not value:
             continue
         values.setdefault((seed, event, layer), {})[str(row["cohort"])] = float(value)
     logs: dict[int, list[float]] = {}

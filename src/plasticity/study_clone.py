@@ -86,14 +86,25 @@ def committed(root: Path) -> Source:
     ConfigError
         When a file that decides results differs from it.
     """
-    changed = _output(root, "git", "diff", "--name-only", "HEAD", "--", *COMMITTED).splitlines()
-    if changed:
+    if changed := uncommitted(root):
         raise ConfigError(
             f"{', '.join(changed)}: not as committed, and conditions run what is committed; "
             "commit the change, or undo it (git checkout HEAD -- FILE), then run the command again"
         )
     commit, *trees = _output(root, "git", "rev-parse", "HEAD", "HEAD:src", "HEAD:stages").split()
     return Source(root.absolute(), commit, dict(zip(("src", "stages"), trees, strict=True)))
+
+
+def uncommitted(root: Path) -> list[str]:
+    """Return the files that decide a result and are not as committed, or new.
+
+    Raises
+    ------
+    PlasticityError
+        When Git cannot tell.
+    """
+    lines = _output(root, "git", "status", "--porcelain", "--no-renames", "--", *COMMITTED)
+    return [line[3:] for line in lines.splitlines()]
 
 
 def _output(folder: Path, *command: str) -> str:

@@ -23,7 +23,7 @@ from plasticity import files, study_plan
 from plasticity.command import leave_with_parent
 from plasticity.errors import ConfigError, Interrupted, PlasticityError, StorageError
 from plasticity.study import DONE, FAILED, Condition, Study, place, status
-from plasticity.study_clone import Job, committed, run_in_clone, tables, tell
+from plasticity.study_clone import Job, Source, committed, run_in_clone, tables, tell
 
 SOURCE = str(Path(__file__).parents[1])
 """Where workers that were started elsewhere find this library."""
@@ -51,7 +51,7 @@ def _keep_failure(job: Job, errors: Sequence[str]) -> None:
     try:
         with files.fresh_folder(job.source.root / place(job.study, job.condition)) as folder:
             files.write_json(folder / FAILED, job.record | failure)
-    except OSError as error:  # a full disk, say: the others go on
+    except (StorageError, OSError) as error:  # a full disk, say: the others go on
         tell(f"{job.condition.name}: its failure cannot be recorded ({error})")
 
 
@@ -91,13 +91,14 @@ def _spent(job: Job) -> float:
 
 def _attempt(job: Job, runner: Runner, started: float, errors: Sequence[str]) -> str | None:
     """Run a condition once and keep its tables; return why it failed."""
-    with tempfile.TemporaryDirectory(dir=job.scratch / CLONES, ignore_cleanup_errors=True) as clone:
-        try:
+    folder = job.scratch / CLONES
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as clone:
             runner(job, Path(clone))
             _keep(job, Path(clone), time.monotonic() - started, errors)
-            job.note.unlink(missing_ok=True)
-        except (PlasticityError, OSError) as error:
-            return str(error)
+    except (PlasticityError, OSError) as error:
+        return str(error)
+    job.note.unlink(missing_ok=True)
     return None
 
 
@@ -152,6 +153,8 @@ def run(
             "fewer --jobs"
         )
     source = committed(root)
+    if others := _other_code(study, conditions, source):
+        tell(f"{', '.join(others)}: run with other code than this; the page will say so")
     scratch = source.root / files.study_scratch(study.name)
     scratch.mkdir(parents=True, exist_ok=True)
     try:
@@ -169,6 +172,17 @@ def run(
             f"{len(failed)} of {len(todo)} conditions failed: {', '.join(sorted(failed))}; see "
             f"{files.study_path(study.name, '*') / FAILED}; the same command tries them again"
         )
+
+
+def _other_code(study: Study, conditions: Sequence[Condition], source: Source) -> list[str]:
+    """Return the finished conditions whose code was not this one."""
+    kept = {
+        one.name: files.read_json(source.root / place(study, one) / DONE)["code"]
+        for one in conditions
+        if status(study, one, source.root) == "done"
+    }
+    trees = source.trees.items()
+    return [name for name, code in kept.items() if any(code.get(k) != tree for k, tree in trees)]
 
 
 @contextmanager

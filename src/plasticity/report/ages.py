@@ -71,7 +71,7 @@ def by_age(
         For the operator's colour and n.
     """
     rows = ratios.rows[ratios.rows["measure"].isin(list(panels))]
-    ratios = Ratios(rows, ratios.pairs, ratios.undefined)
+    ratios = Ratios(rows, ratios.pairs, ratios.lost)
     layers = charts.exponentiated(ratios.over_seeds(["measure", "layer", "age"]))
     every = charts.exponentiated(ratios.over_seeds(["measure", "age"])).assign(layer=ALL)
     table = pd.concat([every, layers], ignore_index=True)

@@ -31,18 +31,30 @@ class Ratios:
     rows: pd.DataFrame
     """Columns seed, event, layer, age, moment, measure, log_ratio."""
     pairs: int
-    undefined: int
-    """Pairs in which a cohort's mean is zero, so that no ratio exists; they are left out."""
+    lost: pd.DataFrame
+    """Such pairs in which a cohort's mean is zero, so that no ratio exists; they are left out."""
+
+    @property
+    def undefined(self) -> int:
+        """Return in how many pairs no ratio exists."""
+        return len(self.lost)
 
     def of_layer(self, layer: str) -> "Ratios":
-        """Return the ratios of one layer; the counts stay those of all."""
-        return replace(self, rows=self.rows[self.rows["layer"] == layer])
+        """Return the ratios of one layer; ``pairs`` stays that of all."""
+        rows, lost = (part[part["layer"] == layer] for part in (self.rows, self.lost))
+        return replace(self, rows=rows, lost=lost)
 
     def values(self, measure: str, moment: str) -> pd.Series:
         """Return each seed's mean log ratio at a moment, by seed."""
         rows = self.rows
         chosen = rows[(rows["measure"] == measure) & (rows["moment"] == moment)]
         return chosen.groupby("seed", sort=True)["log_ratio"].mean()
+
+    def lost_of(self, measure: str, moment: str) -> pd.Series:
+        """Return in how many pairs a measure has no ratio at a moment, by seed; most have none."""
+        rows = self.lost
+        chosen = rows[(rows["measure"] == measure) & (rows["moment"] == moment)]
+        return chosen.groupby("seed", sort=True).size()
 
     def at(self, measure: str, moment: str) -> Interval | None:
         """Return the interval over seeds of the mean log ratio at a moment."""
@@ -125,4 +137,4 @@ def _ratios(
         parts.append(both[IDENTITY].assign(measure=measure, log_ratio=ratio)[measured])
     rows = pd.concat(parts, ignore_index=True)
     known = rows.dropna(subset=["log_ratio"]).sort_values([*IDENTITY, "measure"])
-    return Ratios(known.reset_index(drop=True), len(rows), len(rows) - len(known))
+    return Ratios(known.reset_index(drop=True), len(rows), rows[rows["log_ratio"].isna()])

@@ -69,14 +69,15 @@ def _figure(unit: str, shown: Sequence[tuple[str, Contrast]]) -> Figure:
         *lines, charts.interval_rows(rows, order, x, dots, "@dense", "circle")
     ).properties(width=WIDTH, height=ROW * len(order))
     apart = sum(_excludes_none(one) for _, one in shown)
-    band = "The grey band is the margin. " if unit == "points" else ""
+    one_band = unit == "points" and len({one.margin for _, one in shown}) == 1
+    band = "The grey band is the margin. " if one_band else ""
     return Figure(
         f"contrasts_{unit}",
         f"{apart} of {len(shown)} intervals exclude no difference",
         MEASURE[unit],
         "Large dots are means over seeds, whiskers their 95 % t-intervals, small dots single "
         f"seeds. {band}n = {_span([len(one.seeds) for _, one in shown])} seeds.",
-        "contrasts.csv, values.csv",
+        "contrasts.csv, seeds.csv",
         rows,
         charts.spec(chart, "Mean difference of every contrast with its interval and its seeds"),
     )

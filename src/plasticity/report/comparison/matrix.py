@@ -150,10 +150,11 @@ def frame(found: Sequence[Cell]) -> pd.DataFrame:
 def _figure(found: Sequence[Cell]) -> Figure:
     table = frame(found)
     order = list(dict.fromkeys(table["row"]))
-    shown = table[table["row"].isin(order[:MOST_ROWS])].assign(
+    table_and_words = table.assign(
         text=[_signed(value) for value in table["mean"]],
         bounds=[_bounds(cell.interval) for cell in found],
     )
+    shown = table_and_words[table["row"].isin(order[:MOST_ROWS])]
     limit = max(0.1, min(FULL, float(shown["mean"].abs().max())))
     shown = shown.assign(ink=[_ink(row, limit) for _, row in shown.iterrows()])
     columns = sorted(set(shown["compactness"]))

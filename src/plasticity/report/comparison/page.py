@@ -17,8 +17,11 @@ from plasticity.report.comparison.gather import Comparison
 from plasticity.report.comparison.verdicts import Decision, Verdict
 from plasticity.report.page import FOLDER, environment, scripts_and_hashes, svg
 from plasticity.report.parts import MISSING, Section, Table
+from plasticity.sections import Params
 
 PNG_SCALE = 2.0
+MOST_SIZES = 4
+"""Sizes of training that the page tells in one sentence."""
 
 
 def write(comparison: Comparison, root: Path = Path()) -> int:
@@ -34,6 +37,7 @@ def write(comparison: Comparison, root: Path = Path()) -> int:
     body = sections.every(comparison)
     with fresh_folder(root / STUDY_FIGURES) as folder:
         _write_csv(folder / "contrasts.csv", scorecard.frame(comparison.decisions))
+        _write_csv(folder / "seeds.csv", scorecard.seeds_frame(comparison.decisions))
         _write_csv(folder / "values.csv", values_frame(comparison))
         if not (beside := published.frame(comparison)).empty:
             _write_csv(folder / "published.csv", beside)
@@ -76,6 +80,7 @@ def render(comparison: Comparison, body: Sequence[Section]) -> str:
         study=comparison.study,
         kicker=_kicker(comparison),
         lead=lead(comparison),
+        size=size(comparison),
         tally=tally(comparison),
         unfinished=unfinished(comparison),
         smoke=any(arm.params.scale == "tiny" for arm in comparison.arms),
@@ -132,6 +137,31 @@ def lead(comparison: Comparison) -> str:
             noun = "is" if len(names) == 1 else "are"
             told.append(f"{verdict.capitalize()} {noun} {theme.listed(names)}.")
     return " ".join(told)
+
+
+def size(comparison: Comparison) -> str:
+    """Return how much is trained, and whether that is the paper's size."""
+    if not {"train", "continual"} & {*comparison.study.stages} or not comparison.arms:
+        return ""
+    told = dict.fromkeys(
+        f"{arm.params.dataset} {_images(arm.params)}, {arm.params.train.epochs} epochs with an "
+        f"event every {arm.params.train.epochs // arm.params.edit.cycles}"
+        for arm in comparison.arms
+    )
+    trained = ""
+    if "train" in comparison.study.stages and len(told) <= MOST_SIZES:
+        trained = f"Trained on {'; '.join(told)}. "
+    if all(arm.params.scale == "paper" for arm in comparison.arms):
+        return trained.rstrip()
+    return (
+        f"{trained}This is not the paper's size: a verdict is about the size that was run, "
+        "and the paper's own words stand beside it for comparison."
+    )
+
+
+def _images(params: Params) -> str:
+    count = params.data.train_images
+    return "(all images)" if count == "all" else f"({count:,} images)"
 
 
 def conditions(comparison: Comparison) -> Table:

@@ -58,9 +58,10 @@ def _entry(decision: Decision) -> Entry:
         lines: tuple[Line, ...] = (_correlation(decision),)
     else:
         measures = dict.fromkeys(one.measure for one in claim.references)
-        measure, expects = ", ".join(measures), EXPECTS[claim.expects]
-        if claim.unit == "ratio":
-            expects = expects.replace("0", "1")
+        measure = ", ".join(measures)
+        expects = EXPECTS[claim.expects].format(
+            none=1 if claim.unit == "ratio" else 0, margin=_margin(claim.unit, claim.margin)
+        )
         lines = tuple(_line(one) for one in decision.contrasts)
     return Entry(
         claim.name,
@@ -74,8 +75,11 @@ def _entry(decision: Decision) -> Entry:
     )
 
 
-def _margin(one: Contrast) -> str:
-    return f"a factor of {math.exp(one.margin):.3g}" if one.unit == "ratio" else f"{one.margin:g}"
+def _margin(unit: str, margin: float) -> str:
+    if unit == "ratio":
+        return f"a factor of {math.exp(margin):.3g}"
+    noun = "" if unit != "points" else " point" if margin == 1 else " points"
+    return f"{margin:g}{noun}"
 
 
 def _line(one: Contrast) -> Line:
@@ -83,7 +87,7 @@ def _line(one: Contrast) -> Line:
         ("t-test", one.p),
         ("sign-flip", one.p_sign_flip),
         ("Welch", one.p_welch),
-        (f"equivalence within {_margin(one)}", one.p_equivalence),
+        (f"equivalence within {_margin(one.unit, one.margin)}", one.p_equivalence),
         ("against the claim, Holm", one.against_holm),
     )
     title = "; ".join(f"{name} p = {p:.3g}" for name, p in tests if p is not None)
@@ -148,7 +152,7 @@ def glyph(one: Contrast) -> Markup:
 
     middle = HEIGHT / 2
     marks = []
-    if one.unit == "points":
+    if one.margin:
         left, right = x(-one.margin), x(one.margin)
         marks.append(
             f'<rect class="band" x="{left:.1f}" y="1" width="{right - left:.1f}" height="20"/>'
@@ -175,6 +179,17 @@ def glyph(one: Contrast) -> Markup:
     ).format(WIDTH, HEIGHT, WIDTH, HEIGHT, label, Markup(body))
 
 
+def seeds_frame(decisions: Sequence[Decision]) -> pd.DataFrame:
+    """Return every seed of every contrast as a row: what ``seeds.csv`` holds."""
+    rows = [
+        {"claim": decision.claim.name, "contrast": one.text, "seed": seed, "first": a, "second": b}
+        for decision in decisions
+        for one in decision.contrasts
+        for seed, a, b in zip(one.seeds, one.first, one.second, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["claim", "contrast", "seed", "first", "second"])
+
+
 def frame(decisions: Sequence[Decision]) -> pd.DataFrame:
     """Return every contrast as a row of numbers: what ``contrasts.csv`` holds."""
     rows = []
@@ -186,7 +201,7 @@ def frame(decisions: Sequence[Decision]) -> pd.DataFrame:
                     "claim": decision.claim.name,
                     "claim_verdict": decision.verdict,
                     "contrast": one.text,
-                    "measure": next(decision.claim.references).measure,
+                    "measure": ", ".join(one.measures),
                     "unit": f"log {one.unit}" if one.unit == "ratio" else one.unit,
                     "expects": one.expects,
                     "margin": one.margin,

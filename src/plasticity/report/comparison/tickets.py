@@ -61,6 +61,9 @@ def section(comparison: Comparison) -> Section | None:
             "The extracted network is trained again from scratch: with the units that were kept, "
             "with as many random ones, or built physically small. Networks that had their units "
             "from the start and never changed are the control that costs nothing to find.",
+            "With fresh weights the units of a layer are exchangeable: which of them were kept "
+            "cannot matter on average, so such tickets of the same widths differ by chance alone. "
+            "With the weights that units started from it can.",
         ),
         (_figure(table, title(random)),),
         (_table(comparison, differences),) if any(differences.values()) else (),

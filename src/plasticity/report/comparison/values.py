@@ -39,11 +39,13 @@ class Values:
     """Those that diverged; where the measure is an accuracy they have a number all the same."""
     counted_as: str = "chance"
     """What a diverged seed counts as where it has a number."""
+    lost: int = 0
+    """Ratios that do not exist, as one side is exactly 0; a seed's number is without them."""
 
 
 Given = Mapping[str, str]
 Found = pd.DataFrame
-"""Columns seed, status, value."""
+"""Columns seed, status, value; and lost, where ratios can be."""
 
 
 def of(one: Reference, params: Params, root: Path) -> Values:
@@ -73,7 +75,9 @@ def of(one: Reference, params: Params, root: Path) -> Values:
     known = found.dropna(subset=["value"])
     pairs = zip(known["seed"].astype(int), known["value"].astype(float), strict=True)
     counted_as = "wrong from then on" if one.measure in AS_WRITTEN else "chance"
-    return Values(dict(pairs), tuple(int(seed) for seed in found["seed"]), diverged, counted_as)
+    seeds = tuple(int(seed) for seed in found["seed"])
+    lost = int(found["lost"].sum()) if "lost" in found else 0
+    return Values(dict(pairs), seeds, diverged, counted_as, lost)
 
 
 @cache
@@ -145,7 +149,8 @@ def _newborn(measure: str) -> Callable[[Path, Given, Params], Found]:
         if layer := given.get("layer"):
             ratios = ratios.of_layer(layer)
         logs = ratios.values(measure, given["moment"]).rename("value").reset_index()
-        return seeds.merge(logs, on="seed", how="left")
+        lost = ratios.lost_of(measure, given["moment"]).rename("lost").reset_index()
+        return seeds.merge(logs, on="seed", how="left").merge(lost, on="seed", how="left")
 
     return read
 

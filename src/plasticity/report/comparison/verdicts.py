@@ -35,6 +35,8 @@ class Contrast:
     """One side less the other, seed by seed."""
 
     text: str
+    measures: tuple[str, ...]
+    """Of its sides, each once."""
     seeds: tuple[int, ...]
     first: tuple[float, ...]
     """Of each seed; logarithms where the unit is a ratio."""
@@ -154,7 +156,8 @@ def _contrast(claim: Claim, pair: tuple[Any, Any], found: Found) -> Contrast:
         seeds, notes = _shared_seeds(values)
     first, second = (tuple(_side(part, values, seed, unit) for seed in seeds) for part in pair)
     empty = Contrast(
-        text=_label(pair, unit),
+        text=_label(pair, unit, measured=len({one.measure for one in claim.references}) > 1),
+        measures=tuple(dict.fromkeys(one.measure for one in references)),
         seeds=seeds,
         first=first,
         second=second,
@@ -247,7 +250,7 @@ def _shared_seeds(values: Mapping[Reference, Values]) -> tuple[tuple[int, ...], 
 
 
 def _without_number(name: str, one: Reference, part: Values) -> list[str]:
-    """Return what is to be said of the seeds of a condition that diverged or have no number."""
+    """Return what is to be said of the seeds of a condition, or parts of them, without a number."""
     notes = []
     if part.diverged:
         kept = set(part.diverged) <= {*part.by_seed}
@@ -257,6 +260,8 @@ def _without_number(name: str, one: Reference, part: Values) -> list[str]:
         notes.append(f"{name}: {noun} {listed} diverged, {what}")
     if lost := [s for s in part.seeds if s not in part.by_seed and s not in part.diverged]:
         notes.append(f"{one}: no number for seeds {', '.join(map(str, lost))}")
+    if part.lost:
+        notes.append(f"{one}: left out where one side is exactly 0, {part.lost} times")
     return notes
 
 
@@ -268,11 +273,14 @@ def _side(part: Any, values: Mapping[Reference, Values], seed: int, unit: str) -
     return math.log(part) if unit == "ratio" else part
 
 
-def _label(pair: tuple[Any, Any], unit: str) -> str:
-    """Return a contrast in words; what both of its sides share comes last, in brackets."""
-    words = [_words(part) for part in pair]
+def _label(pair: tuple[Any, Any], unit: str, *, measured: bool) -> str:
+    """Return a contrast in words; what both of its sides share comes last, in brackets.
+
+    Measures are named where the claim has several, or its contrasts could not be told apart.
+    """
+    words = [_words(part, measured=measured) for part in pair]
     if not all(isinstance(part, Reference) for part in pair):
-        return f" {_LESS[unit]} ".join(_text(part, unit) for part in pair)
+        return f" {_LESS[unit]} ".join(_text(part, unit, measured=measured) for part in pair)
     shared = [word for word in words[0] if word in words[1]]
     own = [[word for word in part if word not in shared] for part in words]
     if not all(own):
@@ -281,16 +289,16 @@ def _label(pair: tuple[Any, Any], unit: str) -> str:
     return f"{text} ({', '.join(shared)})" if shared else text
 
 
-def _words(part: Any) -> list[str]:
+def _words(part: Any, *, measured: bool) -> list[str]:
     if not isinstance(part, Reference):
         return []
-    return [part.condition, *part.arguments]
+    return [part.condition, *([part.measure] if measured else []), *part.arguments]
 
 
-def _text(side: Any, unit: str) -> str:
+def _text(side: Any, unit: str, *, measured: bool) -> str:
     if isinstance(side, tuple):
-        return f"({_text(side[0], unit)} {_LESS[unit]} {_text(side[1], unit)})"
-    return " ".join(_words(side)) if isinstance(side, Reference) else f"{side:g}"
+        return f"({f' {_LESS[unit]} '.join(_text(part, unit, measured=measured) for part in side)})"
+    return " ".join(_words(side, measured=measured)) if isinstance(side, Reference) else f"{side:g}"
 
 
 def _correlated(claim: Claim, found: Found) -> Decision:
