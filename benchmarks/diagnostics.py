@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.cases import CONVNET, job_of, params_of, random_dataset, ratios, spread, turns
 from benchmarks.edits import steps
-from plasticity import moments, recipe, train
+from plasticity import probing, recipe, train
 from plasticity.data import Dataset
 from plasticity.job import Job, Progress, Run
 from plasticity.launch import prepare_process
@@ -45,7 +45,7 @@ def along(job: Job, state: State, moment: str) -> Iterator[None]:
     current = resumed(job, state, job.events[1].step)
     while True:
         before = current.copy.weights.map(torch.clone)
-        moments.along(current, (1, 1, moment), before)
+        probing.along(current, (1, 1, moment), before)
         yield
 
 
@@ -70,7 +70,7 @@ def of_paper() -> Iterator[str]:
     birth, each, end = (
         ratios(part, seconds["step"]) for part in (extra, seconds["along"], seconds["end"])
     )
-    count = sum(0 < age < CYCLE for age in moments.PROBE_AGES)
+    count = sum(0 < age < CYCLE for age in probing.PROBE_AGES)
     cycle = [a + count * b + c for a, b, c in zip(birth, each, end, strict=True)]
     yield "| a probe, in steps | number in a cycle | steps each |\n| --- | --- | --- |"
     yield f"| before and after the event | 1 | {spread(birth)} |"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from benchmarks.cases import BIG, CONVNET, Case, job_of, ratios, spread, turns
-from plasticity import catalogue, moments, train
+from plasticity import catalogue, probing, train
 from plasticity.edit import apply_event
 from plasticity.job import Job
 from plasticity.probe import Measurement
@@ -41,7 +41,7 @@ def about_to_grow(case: Case) -> Moment:
     )
     state = scatter(current.state, current.copy)
     event = Event(0, 0, add, (0,) * len(add), rewind=False)
-    return Moment(job, state, event, moments.measure(job, state, None, 0))
+    return Moment(job, state, event, probing.measure(job, state, None, 0))
 
 
 def default(family: dict[str, catalogue.Entry], rule: str, **changes: int) -> Choice:
@@ -63,7 +63,7 @@ def steps(job: Job, state: State | None = None) -> Iterator[None]:
 def probes(moment: Moment) -> Iterator[None]:
     """Measure all slots for ever."""
     while True:
-        moments.measure(moment.job, moment.state, None, 0)
+        probing.measure(moment.job, moment.state, None, 0)
         yield
 
 

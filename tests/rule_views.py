@@ -43,7 +43,6 @@ def view_of(
         output_alive=torch.ones(seeds, outgoing.shape[2], dtype=torch.bool)
         if output_alive is None
         else output_alive,
-        age=torch.zeros_like(alive, dtype=torch.int64),
         utility=torch.zeros_like(bias),
         hidden=hidden,
         derivative=derivative,
@@ -78,8 +77,7 @@ def random_view(number: int = 0, alive_units: int = 6) -> LayerView:
     view = view_of(
         draw(S, H, F), draw(S, H), draw(S, H, G), inputs, error, alive, input_alive, output_alive
     )
-    age = torch.randint(0, 400, (S, H), generator=generator)
-    return replace(view, age=age, utility=draw(S, H).abs())
+    return replace(view, utility=draw(S, H).abs())
 
 
 def slots_of(view: LayerView, number: int = 1) -> Slots:

@@ -84,7 +84,7 @@ LAYERS = {
     ),
     4: (
         "plasticity.job",
-        "plasticity.moments",
+        "plasticity.probing",
         "plasticity.recipe",
         "plasticity.structure",
         "plasticity.train",

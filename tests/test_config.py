@@ -274,6 +274,34 @@ WRONG = {
         {"op": "late_reveal", "intervention.gate": "linear"},
         ["intervention.gate:", "'linear'", "late_reveal", "use none"],
     ),
+    "gradients of what fades in": (
+        {
+            "intervention.optimizer_state": "warm_probe",
+            "intervention.gate": "linear",
+            "train.optimizer": "adam",
+        },
+        ["intervention.gate:", "'linear'", "'warm_probe'", "gate: none"],
+    ),
+    **{
+        f"{rule} of what fades in": (
+            {
+                "op": "turnover",
+                "edit.turnover": "fraction",
+                "intervention.gate": "linear",
+                "intervention.selection.prune": rule,
+            },
+            ["intervention.gate:", "'linear'", f"'{rule}'", "gate: none"],
+        )
+        for rule in ("contribution", "hessian")
+    },
+    "means of what fades in": (
+        {
+            "op": "turnover",
+            "edit.turnover": "{rule: continual_backprop, transfer: on}",
+            "intervention.gate": "linear",
+        },
+        ["intervention.gate:", "'linear'", "transfer", "gate: none"],
+    ),
     "sleepers that are moved": (
         {"op": "late_reveal", "intervention.regularizer": "shrink_perturb"},
         ["intervention.regularizer:", "'shrink_perturb'", "late_reveal", "l2_init"],

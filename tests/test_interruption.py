@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def stage(project: Path, name: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def on_workers(project: Path, workers: int) -> None:
+    path = project / "params.yaml"
+    path.write_text(path.read_text().replace("  workers: 1 ", f"  workers: {workers} "))
 
 
 def finished(process: subprocess.Popen[str]) -> int:
@@ -90,7 +96,14 @@ def test_kill_9_at_random_moments_then_the_same_bytes(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_sigterm_saves_exits_75_and_continues_to_the_same_bytes(project: Path) -> None:
+@pytest.mark.parametrize(
+    ("send", "workers"), [(os.kill, 1), (os.kill, 2), (os.killpg, 2)], ids=["one", "two", "group"]
+)
+def test_sigterm_saves_exits_75_and_continues_to_the_same_bytes(
+    project: Path, send: Callable[[int, int], None], workers: int
+) -> None:
+    """A scheduler sends it to the whole group, so to the workers too."""
+    on_workers(project, workers)
     assert finished(stage(project, "train")) == 0
     expected = results(project)
     clear(project)
@@ -98,7 +111,7 @@ def test_sigterm_saves_exits_75_and_continues_to_the_same_bytes(project: Path) -
     while not list((project / "state").glob("*/*/step-*")):
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    send(process.pid, signal.SIGTERM)
     asked = time.monotonic()
     _, text = process.communicate()
     assert process.returncode == 75
@@ -107,6 +120,32 @@ def test_sigterm_saves_exits_75_and_continues_to_the_same_bytes(project: Path) -
     assert "Traceback" not in text
     assert finished(stage(project, "train")) == 0
     assert results(project) == expected
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_told_and_the_same_command_continues(project: Path) -> None:
+    on_workers(project, 2)
+    assert finished(stage(project, "train")) == 0
+    expected = results(project)
+    clear(project)
+    process = stage(project, "train")
+    while not list((project / "state").glob("*/*/step-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(worker_of(process.pid), signal.SIGKILL)
+    _, text = process.communicate()
+    assert process.returncode == 6
+    assert "a worker process was killed" in text
+    assert "Traceback" not in text
+    assert finished(stage(project, "train")) == 0
+    assert results(project) == expected
+
+
+def worker_of(pid: int) -> int:
+    """Return a process that computes for another one."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    lines = {child: Path(f"/proc/{child}/cmdline").read_text() for child in children}
+    return next(int(child) for child, line in lines.items() if "spawn_main" in line)
 
 
 @pytest.mark.slow

@@ -903,6 +903,15 @@ def test_orthogonal_rows_are_orthogonal_to_incumbents_and_to_each_other():
         torch.testing.assert_close(new @ new.T, norm**2 * torch.eye(K, dtype=DTYPE))
 
 
+def test_orthogonal_directions_of_a_diverged_seed_stop_no_other():
+    view, current, born = layer()
+    expected = inserted("orthogonal", view, current, born)
+    broken = current.incoming.clone()
+    broken[1] = NAN
+    found = inserted("orthogonal", view, replace(current, incoming=broken), born)
+    assert torch.equal(found.incoming[0], expected.incoming[0])
+
+
 # What cannot be made is refused
 
 

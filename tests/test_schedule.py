@@ -339,3 +339,15 @@ def test_events_end_at_the_targets(op, allocation, compactness):
         for layer, units in enumerate(structure.waypoints(params, backbone)[0])
     )
     assert end == structure.targets(params, backbone)
+
+
+def test_a_unit_with_two_outputs_counts_twice_in_the_next_fan_in():
+    """Fan-ins 8192, 1024, 1024: masses 512, 64 and 32 x 8192, so c = 0.2 is 121.6 x 8192.
+
+    With biases 1.5, 1.5, 0.6 the shares are 768, 96 and 19.2 of 883.2 x 8192: 121.6 x 768 / 883.2
+    = 105.7 units of 8192, 121.6 x 96 / 883.2 x 8 = 105.7 of 1024, 121.6 x 19.2 / 883.2 x 8 = 21.1.
+    """
+    sizes, bias = (8192, 512, 512, 256), (1.5, 1.5, 0.6)
+    assert schedule.unit_targets(sizes, 0.2, bias, copies=2) == (106, 106, 21)
+    assert schedule.unit_targets(sizes, 0.2, bias) == (104, 104, 21)
+    assert schedule.erdos_renyi_bias(sizes, copies=2)[1] == (1024 + 512) / (1024 * 512)

@@ -484,6 +484,12 @@ def test_head_reset_starts_only_the_classifier_again() -> None:
     assert torch.equal(now.incoming[0], hidden)
     assert not current.copy.moments[0].incoming[-1].any()
     assert current.copy.moments[0].incoming[0].any()
+    train.advance(current)
+    moved = (current.copy.weights.incoming[-1] - start.incoming[-1]).abs()
+    felt = current.copy.grads.incoming[-1].abs() > 1e-6
+    assert felt.any()
+    rate = current.job.lr(0) * current.job.rates[0]
+    assert moved[felt].tolist() == pytest.approx([rate] * int(felt.sum()), rel=0.02)  # Adam's first
 
 
 def test_rates_on_the_seed_axis_equal_runs_of_their_own(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Extraction: equality with the masked network, counts by formula, damage told before use."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -252,3 +253,17 @@ def test_nothing_but_torch_is_needed_to_read_the_weights(tmp_path):
         for layer in ("conv1", "conv2", "fc1", "fc2", "fc3", "fc4")
         for part in ("weight", "bias")
     ]
+
+
+@pytest.mark.parametrize(("index", "step", "counted"), [(0, 0, False), (1, 8, True), (0, 8, True)])
+def test_newborns_of_step_zero_are_in_no_ratio(index, step, counted):
+    """An operator with a single event may have its first one late."""
+    rows = [
+        {"seed": 3, "event": index, "layer": "fc1", "moment": "end", "cohort": cohort,
+         "step": step + 4, "age": 4, "gradient": value}
+        for cohort, value in (("newborn", 0.5), ("incumbent", 2.0))
+    ]  # fmt: skip
+    found = measures.newborn_ratio(rows, "gradient", "end", {3})
+    assert (found is not None) == counted
+    if counted:
+        assert found.mean == pytest.approx(math.log(0.25))

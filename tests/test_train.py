@@ -31,7 +31,7 @@ from networks import (
 from test_recipe import SETTING, TRUNK_SETTING, params_of
 from torch import Tensor, nn
 
-from plasticity import catalogue, checkpoint, cohorts, moments, optim, recipe, train
+from plasticity import catalogue, checkpoint, cohorts, optim, probing, recipe, train
 from plasticity.edit import Context, Rules
 from plasticity.errors import Interrupted
 from plasticity.job import Job, Learning
@@ -413,6 +413,15 @@ def test_a_finished_run_tells_that_it_is_done(tmp_path: Path) -> None:
     assert again[0]["step"] == again[0]["steps"]
 
 
+def test_what_a_run_wrote_down_may_be_long(tmp_path: Path) -> None:
+    """A safetensors header holds less than 100 MB; the records of a long run are more."""
+    final = run(job_of(MLP, SGD, (), (3, 3)), tmp_path, quiet)
+    content = checkpoint.pack(final.state, {"step": "1"}, b"x" * 101_000_000)
+    state, metadata, progress = checkpoint.unpack(content, torch.device("cpu"))
+    assert checkpoint.pack(state, {}) == checkpoint.pack(final.state, {})
+    assert (metadata, len(progress)) == ({"step": "1"}, 101_000_000)
+
+
 # -- whole runs, as parameters make them
 
 TRUNK = {"dataset": "cifar10", "edit__layers": "all"}
@@ -556,7 +565,7 @@ def test_alive_units_measure_the_same_alone_and_among_masked_slots(
     copy, truth = compact(current.copy), scatter(current.state, current.copy)
     found = []
     for state, gates in ((copy, current.gates()), (truth, current.full_gates())):
-        measured = moments.measure(job, state, gates, 9)
+        measured = probing.measure(job, state, gates, 9)
         members = cohorts.after(state, 1, "end")
         found.append(
             cohorts.rows(state, measured, members, 0.05, SEEDS, names, {}, gates, matched=True)
@@ -564,3 +573,16 @@ def test_alive_units_measure_the_same_alone_and_among_masked_slots(
     assert len(found[0]) == len(found[1]) > 4
     for alone, among in zip(*found, strict=True):
         assert alone == {k: v if isinstance(v, str) else pytest.approx(v) for k, v in among.items()}
+
+
+def test_founders_of_a_late_reveal_are_those_that_learn_from_the_start(tmp_path: Path) -> None:
+    progress = run(whole_job(op="late_reveal"), tmp_path, quiet).progress
+    first = {
+        (row["layer"], row["seed"]): 0 for row in progress["units"] if row["change"] == "founder"
+    }
+    for row in progress["units"]:
+        if row["change"] == "founder":
+            first[row["layer"], row["seed"]] += 1
+    founders = [row for row in progress["cohorts"] if row["cohort"] == "founder"]
+    assert founders
+    assert all(row["units"] == first[row["layer"], row["seed"]] for row in founders)

@@ -4,6 +4,8 @@ The oracle below follows Dohare et al. 2024, algorithm 1, from what training lea
 each batch and the weights after each step. It shares no code with the library.
 """
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,3 +187,19 @@ def test_a_replacement_in_the_middle_of_training_continues_to_the_same_bytes(
         torch.equal(a.utility, b.utility)
         for a, b in zip(whole.state.units, cut.state.units, strict=True)
     )
+
+
+@pytest.mark.parametrize("at", [5, 40, 120])
+def test_a_diverged_seed_takes_no_mature_units_from_the_others(at: int, tmp_path: Path) -> None:
+    """Its ages stand still, so it soon has no unit that is old enough."""
+    job = job_of("contribution", "off")
+
+    def broken(step: int) -> tuple[Tensor, Tensor]:
+        x, labels = job.batches(step)
+        return (x.index_fill(0, torch.tensor(0), math.nan) if step == at else x), labels
+
+    whole = train.run(job, tmp_path / "whole", lambda news: None)  # noqa: ARG005
+    hurt = train.run(replace(job, batches=broken), tmp_path / "hurt", lambda news: None)  # noqa: ARG005
+    assert hurt.state.diverged.tolist() == [at, *(-1 for _ in SEEDS[1:])]
+    for clean, one in zip(whole.state.weights.tensors(), hurt.state.weights.tensors(), strict=True):
+        assert torch.equal(clean[1:], one[1:])

@@ -33,9 +33,14 @@ class Checkpoint:
     """Plain JSON: records and running sums."""
 
 
-def pack(state: State, metadata: Mapping[str, str]) -> bytes:
-    """Return a state as the bytes of a safetensors file."""
+def pack(state: State, metadata: Mapping[str, str], progress: bytes = b"") -> bytes:
+    """Return a state as the bytes of a safetensors file, perhaps with what was written down.
+
+    That is a tensor of bytes: metadata are in the header, which may not be large.
+    """
     named: dict[str, torch.Tensor] = {}
+    if progress:
+        named["progress"] = torch.frombuffer(bytearray(progress), dtype=torch.uint8)
     for kind, weights in (
         ("weights", state.weights),
         *((f"moment{index}", moment) for index, moment in enumerate(state.moments)),
@@ -51,9 +56,11 @@ def pack(state: State, metadata: Mapping[str, str]) -> bytes:
     )
 
 
-def unpack(content: bytes, device: torch.device) -> tuple[State, dict[str, str]]:
-    """Return the state and the metadata of ``pack``'s bytes."""
-    named = {name: t.to(device) for name, t in safetensors.torch.load(content).items()}
+def unpack(content: bytes, device: torch.device) -> tuple[State, dict[str, str], bytes]:
+    """Return what ``pack`` was given."""
+    stored = safetensors.torch.load(content)
+    progress = stored.pop("progress", torch.empty(0, dtype=torch.uint8)).numpy().tobytes()
+    named = {name: tensor.to(device) for name, tensor in stored.items()}
 
     def layers(prefix: str) -> tuple[torch.Tensor, ...]:
         count = sum(name.startswith(f"{prefix}.") for name in named)
@@ -77,7 +84,7 @@ def unpack(content: bytes, device: torch.device) -> tuple[State, dict[str, str]]
     )
     header = int.from_bytes(content[:8], "little")
     metadata: dict[str, str] = json.loads(content[8 : 8 + header]).get("__metadata__", {})
-    return state, metadata
+    return state, metadata, progress
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
@@ -88,8 +95,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     StorageError
         When it cannot be written; the older ones are still there.
     """
-    metadata = {"step": str(checkpoint.step), "progress": json.dumps(checkpoint.progress)}
-    content = pack(checkpoint.state, metadata)
+    progress = json.dumps(checkpoint.progress).encode()
+    content = pack(checkpoint.state, {"step": str(checkpoint.step)}, progress)
     digest = hashlib.sha256(content).hexdigest()[:32]
     files.write_bytes(folder / f"step-{checkpoint.step:012d}-{digest}.safetensors", content)
     for old in sorted(folder.glob("step-*.safetensors"))[:-KEPT]:
@@ -102,6 +109,6 @@ def load(folder: Path, device: torch.device) -> Checkpoint | None:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest()[:32] != path.stem.rpartition("-")[2]:
             continue
-        state, metadata = unpack(content, device)
-        return Checkpoint(int(metadata["step"]), state, json.loads(metadata["progress"]))
+        state, metadata, progress = unpack(content, device)
+        return Checkpoint(int(metadata["step"]), state, json.loads(progress))
     return None

@@ -57,7 +57,7 @@ def after(state: State, event: int, moment: str) -> list[dict[str, Tensor]]:
         if moment == "birth":
             named["masked"] = ~units.alive
         if moment == "end":
-            named["founder"] = units.alive & (units.cohort == FOUNDER)
+            named["founder"] = units.alive & (units.cohort == FOUNDER) & ~units.asleep
             for earlier in range(event):
                 named[f"event{earlier}"] = units.alive & (units.cohort == earlier)
         result.append(named)

@@ -9,6 +9,8 @@ EQUAL_COUNTS = ("gradmax", "tiny", "net2wider", "paired_cancel", "orthogonal")
 """Insertion rules that take newborns together."""
 COMPENSATING = ("net2wider", "zero_in", "gradmax", "variance_transfer")
 """Insertion rules that change others so as to make up for newborns at full strength."""
+WHOLE = ("contribution", "hessian")
+"""Prune rules that see newborns at full strength."""
 TURNING = ("grow_then_prune", "prune_then_grow")
 """Operators that change their direction."""
 
@@ -106,8 +108,10 @@ def _impossible_rewinds(params: Params) -> list[tuple[bool, str]]:
 
 def _impossible_gates(params: Params) -> list[tuple[bool, str]]:
     """Return what is wrong with newborns that fade in."""
-    gate, insertion = params.intervention.gate.rule, params.intervention.insertion.rule
+    chosen = params.intervention
+    gate, insertion = chosen.gate.rule, chosen.insertion.rule
     fades = gate != "none" and params.op in ADDING
+    prune = chosen.selection.prune.rule
     return [
         (
             fades and insertion in COMPENSATING,
@@ -118,6 +122,23 @@ def _impossible_gates(params: Params) -> list[tuple[bool, str]]:
             fades and params.op == "late_reveal",
             f"intervention.gate: got '{gate}', but the units of op=late_reveal take part in full "
             "before they wake, and would fall to 0 then; use none",
+        ),
+        (
+            fades and chosen.optimizer_state.rule == "warm_probe",
+            f"intervention.gate: got '{gate}', but 'warm_probe' takes gradients of newborns at "
+            "full strength, while they fade in; use gate: none, or another optimizer_state",
+        ),
+        (
+            fades and params.op in REMOVING and prune in WHOLE,
+            f"intervention.gate: got '{gate}', but '{prune}' judges units at full strength, while "
+            "newborns fade in; use gate: none, or another rule of selection.prune",
+        ),
+        (
+            fades
+            and params.op == "turnover"
+            and params.edit.turnover.options.get("transfer") == "on",
+            f"intervention.gate: got '{gate}', but transfer takes the mean of units at full "
+            "strength, while newborns fade in; use gate: none, or transfer: off",
         ),
     ]
 

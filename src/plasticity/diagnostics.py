@@ -217,21 +217,6 @@ def dormant(strength: Tensor, alive: Tensor, tau: float) -> Tensor:
     return alive & (strength <= tau * (total / alive.sum(1, keepdim=True)))
 
 
-def dead_share(hidden: Tensor) -> Tensor:
-    """Return the share of units that are exactly 0 on every image, (S,).
-
-    Parameters
-    ----------
-    hidden
-        (S, N, K) activations of the alive units alone.
-
-    Notes
-    -----
-    The dormant share at tau = 0. Of a leaky activation no unit is dead: closed units still learn.
-    """
-    return dormant_share(hidden, (0.0,))[:, 0]
-
-
 def effective_rank(activations: Tensor) -> Tensor:
     """Return exp of the entropy of the singular values' distribution, (S,); 0 for zeros.
 
@@ -260,28 +245,6 @@ def stable_rank(activations: Tensor) -> Tensor:
     values = _singular_values(activations)
     largest = values[:, :1]
     return (values / torch.where(largest == 0, 1.0, largest)).square().sum(1)
-
-
-def srank(activations: Tensor, delta: float = 0.01) -> Tensor:
-    """Return how many singular values make up 1 - delta of the sum of all, (S,).
-
-    0 for zeros.
-
-    Parameters
-    ----------
-    activations
-        (S, N, K) of the alive units alone, not centred.
-    delta
-        Share that may be missing.
-
-    Source: Kumar et al. 2021 (implicit under-parameterization): of singular values, not
-    of their squares.
-    """
-    values = _singular_values(activations)
-    total = values.sum(1, keepdim=True)
-    # A hair below: equal singular values must not need one more for rounding in their sum.
-    short = values.cumsum(1) < total * (1 - delta - 1e-12)
-    return torch.where(total[:, 0] > 0, short.sum(1) + 1.0, total[:, 0])
 
 
 def _singular_values(activations: Tensor) -> Tensor:
@@ -318,28 +281,15 @@ class GradientCovariance:
     """int64: how many have a gradient. Others have no direction and are left out."""
 
 
-def gradient_covariance(gradients: Tensor) -> GradientCovariance:
-    """Return how alike gradients of single images are.
-
-    Parameters
-    ----------
-    gradients
-        (S, M, P), one for each image. For fully connected layers ``example_gradient_cosines`` does
-        without.
-
-    Source: Lyle et al. 2023 (gradient covariance). Deviation: numbers for its picture.
-    """
-    gradients = gradients.double()
-    return cosine_covariance(_cosines(torch.einsum("sap,sbp->sab", gradients, gradients)))
-
-
 def cosine_covariance(cosines: Tensor) -> GradientCovariance:
-    """Return ``gradient_covariance`` from cosines of gradients.
+    """Return how alike gradients of single images are.
 
     Parameters
     ----------
     cosines
         (S, M, M) as ``example_gradient_cosines`` gives them.
+
+    Source: Lyle et al. 2023 (gradient covariance). Deviation: numbers for its picture.
     """
     own = cosines.diagonal(dim1=1, dim2=2)
     images = (own > 0).sum(1)

@@ -1,8 +1,9 @@
 """One edit event, atomically: the only code that changes structure.
 
 Everything is read from the state before the event; the state after it is new. The order is: view,
-utility, choice, weights of the removed, weights of the newborn, moments, ages. The counts achieved
-equal the counts requested, or the run fails. A masked slot always holds its initial weights.
+utility, choice, weights of the removed, weights of the newborn, ages, moments; then the classifier
+or all weights start over where the event says so. The counts achieved equal the counts
+requested, or the run fails. A masked slot always holds its initial weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -175,7 +176,6 @@ class _Views:
             alive=units.alive,
             input_alive=input_mask(state.weights, state.alive, layer),
             output_alive=output_mask(state.weights, state.alive, layer),
-            age=units.age,
             utility=tidy(_corrected(units.utility, units, context.rules.prune)),
             hidden=tidy(signals.hidden),
             derivative=tidy(signals.derivative),
@@ -232,7 +232,9 @@ def _leaving(
     views: _Views, event: Event, layer: int, units: Units, draws: Sequence[np.random.Generator]
 ) -> Tensor:
     rules = views._context.rules
-    mature = units.alive & (units.age > rules.maturity) if rules.maturity else units.alive
+    # A diverged seed's ages stand still; it only keeps the counts of the others.
+    old = (units.age > rules.maturity) | ~views.healthy[:, None]
+    mature = units.alive & old if rules.maturity else units.alive
     if event.tau is not None:
         if not views.edited(layer):
             return torch.zeros_like(units.alive)
@@ -416,7 +418,7 @@ def _gradients_of(context: Context, step: int) -> Callable[[State, int], list[We
 
 
 def _with_new_head(state: State, initial: Weights) -> State:
-    """Return the state with its initial classifier, which has no moments; its count goes on."""
+    """Return the state with its initial classifier, as new to the optimizer as a newborn unit."""
 
     def last_of(weights: Weights, start: Weights) -> Weights:
         return replace(
@@ -430,6 +432,7 @@ def _with_new_head(state: State, initial: Weights) -> State:
         state,
         weights=last_of(state.weights, initial),
         moments=tuple(last_of(moment, zero) for moment in state.moments),
+        shared_step=torch.zeros_like(state.shared_step),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run is told, and what it has come to: plain data that the loop and its records share.
+"""A run: what it is told, what it writes down, and where it stands. The loop is in ``train``.
 
 A run is divided into windows of equal length: an epoch, or a task of a stream. A ``Job`` says what
 to do; it holds values and functions of the step alone, so a run continues from any step.

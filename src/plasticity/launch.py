@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -32,6 +33,7 @@ from plasticity.command import leave_with_parent
 from plasticity.config import STAGE_PARAMS
 from plasticity.data import Dataset, load_prepared, prepared_sum
 from plasticity.errors import DeviceError, Interrupted
+from plasticity.job import Job
 from plasticity.learner_catalogue import LEARNERS
 from plasticity.learners import StreamRun
 from plasticity.progress import Display
@@ -45,6 +47,8 @@ LOCK_SECONDS = 60
 PATIENT = "PLASTICITY_PATIENT"
 """Set in the environment of a study's conditions: two that share a stage wait for each other."""
 KEEP_DAYS = 14
+SAVE_SECONDS = 20
+"""That a worker has to save its run when it is asked to end."""
 
 
 @dataclass(frozen=True)
@@ -162,15 +166,15 @@ def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome]
         return [], timing
     with (
         _locked(folder),
-        _stopping() as stop,
+        _asked_to_stop() as asked,
         Display(stage, params, device, folder, len(work)) as display,
     ):
         _forget_old(folder)
         if workers == 1:
             for item in work:
-                _run_item(params, item, device, folder, display.show, stop.is_set)
+                _run_item(params, item, device, folder, display.show, lambda: bool(asked))
         else:
-            _run_parallel(params, work, device, folder, workers, display, stop)
+            _run_parallel(params, work, device, folder, workers, display, asked)
     outcomes = []
     for item in work:
         final = checkpoint.load(folder / item.name, torch.device("cpu"))
@@ -223,17 +227,8 @@ def _run_item(
 ) -> None:
     prepare_process()
     setting = recipe.Setting(_dataset(files.PREPARED), torch.device(device))
-    if item.stage == "train":
-        job = recipe.train_job(params, setting, item.seeds)
-    elif item.stage == "retrain":
-        kept = [subnetwork.load_subnetwork(files.subnetwork_path(s)) for s in item.seeds]
-        job = recipe.retrain_job(
-            params, setting, item.seeds, item.variant, subnetwork.kept_masks(kept)
-        )
-    else:
-        assert item.run is not None
-        job = recipe.continual_job(params, setting, item.seeds, item.run, item.lrs)
     try:
+        job = _job(params, setting, item)
         train.run(job, folder / item.name, lambda news: report(news | {"item": item.name}), stop)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
@@ -241,19 +236,39 @@ def _run_item(
         ) from error
 
 
+def _job(params: Params, setting: recipe.Setting, item: Item) -> Job:
+    if item.stage == "train":
+        return recipe.train_job(params, setting, item.seeds)
+    if item.stage == "retrain":
+        kept = [subnetwork.load_subnetwork(files.subnetwork_path(s)) for s in item.seeds]
+        masks = subnetwork.kept_masks(kept)
+        return recipe.retrain_job(params, setting, item.seeds, item.variant, masks)
+    assert item.run is not None
+    return recipe.continual_job(params, setting, item.seeds, item.run, item.lrs)
+
+
 _channel: Any = None
 _stop: Any = None
+_asked: list[int] = []
 
 
 def _start_worker(channel: Any, stop: Any) -> None:
     global _channel, _stop
     _channel, _stop = channel, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _save_and_end)
     leave_with_parent()
 
 
+def _save_and_end(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 (signal's form)
+    """Have the run saved; the alarm ends a worker that nobody gives an end to afterwards."""
+    _asked.append(signum)
+    signal.alarm(SAVE_SECONDS)
+
+
 def _work(params: Params, item: Item, device: str, folder: Path) -> None:
-    _run_item(params, item, device, folder, _channel.put, _stop.is_set)
+    stop = lambda: bool(_asked) or _stop.is_set()  # noqa: E731
+    _run_item(params, item, device, folder, _channel.put, stop)
 
 
 def _run_parallel(  # noqa: PLR0913 (hands everything on to the workers)
@@ -263,24 +278,37 @@ def _run_parallel(  # noqa: PLR0913 (hands everything on to the workers)
     folder: Path,
     workers: int,
     display: Display,
-    stop: Any,
+    asked: Sequence[int],
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    channel = context.Queue()
+    channel, stop = context.Queue(), context.Event()
     with ProcessPoolExecutor(workers, context, _start_worker, (channel, stop)) as pool:
         pending = {pool.submit(_work, params, item, device, folder) for item in work}
         try:
             while pending:
                 done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                if asked:
+                    stop.set()
                 while not channel.empty():
                     display.show(channel.get())
                 for future in done:
                     future.result()
-        except BaseException:
-            stop.set()
+        except BrokenProcessPool as error:
+            raise _killed(bool(asked)) from error
+        finally:
+            stop.set()  # for those that still run where another one failed
             for future in pending:
                 future.cancel()
-            raise
+
+
+def _killed(asked: bool) -> Interrupted | DeviceError:  # noqa: FBT001
+    """Return what to say of a worker that ended by a signal."""
+    if asked:
+        return Interrupted("stopped; the same command continues from the last checkpoint")
+    return DeviceError(
+        "a worker process was killed, perhaps for want of memory; the same command continues from "
+        "the last checkpoint, and fewer train.workers need less memory"
+    )
 
 
 def _key(params: Params, stage: str, device: str, work: Sequence[Item]) -> str:
@@ -355,16 +383,19 @@ def _read(path: Path) -> str:
 
 
 @contextmanager
-def _stopping() -> Iterator[Any]:
-    """Give an event that SIGINT and SIGTERM set, so that runs can save before they end."""
-    stop = multiprocessing.get_context("spawn").Event()
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Give a list that SIGINT and SIGTERM are added to, so that runs can save before they end.
+
+    A list, since an event has a lock, which the signal may find held by the process it interrupts.
+    """
+    asked: list[int] = []
 
     def ask(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 (signal's form)
-        stop.set()
+        asked.append(signum)
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield asked
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -115,6 +115,8 @@ def _sgd_(
     copy: WorkingCopy, optimizer: Optimizer, lr: Sequence[float], factors: list[Tensor] | None
 ) -> None:
     buffers = copy.moments[0].tensors() if optimizer.momentum else None
+    alike = all(rate == lr[0] for rate in lr)
+    rates = None if alike else copy.weights.bias[-1].new_tensor(lr)
     pairs = zip(copy.weights.tensors(), copy.grads.tensors(), strict=True)
     for index, (weight, update) in enumerate(pairs):
         if optimizer.weight_decay:
@@ -123,16 +125,10 @@ def _sgd_(
             update = buffers[index].mul_(optimizer.momentum).add_(update)
         if factors is not None:
             update = update * factors[index]
-        _move_(weight, update, lr)
-
-
-def _move_(weight: Tensor, update: Tensor, lr: Sequence[float]) -> None:
-    """Take one learning rate of each seed times the update from the weights."""
-    if all(rate == lr[0] for rate in lr):
-        weight.add_(update, alpha=-lr[0])
-    else:
-        rates = weight.new_tensor(lr).view(-1, *(1,) * (weight.dim() - 1))
-        weight.addcmul_(update, rates, value=-1)
+        if rates is None:
+            weight.add_(update, alpha=-lr[0])
+        else:
+            weight.addcmul_(update, rates.view(-1, *(1,) * (weight.dim() - 1)), value=-1)
 
 
 def _adam_(
@@ -183,7 +179,7 @@ def _fused_adam_(
         [tensor[seeds] for tensor in part.tensors()]
         for part in (copy.weights, copy.grads, *copy.moments)
     )
-    step = torch.tensor(float(count), device=weights[0].device)
+    step = torch.full((), float(count), device=weights[0].device)
     torch._fused_adam_(
         weights,
         grads,

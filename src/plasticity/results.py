@@ -237,7 +237,7 @@ def one_seed(state: State, row: int) -> State:
 
 def read_state(seed: int) -> State:
     """Return the final state of one seed of the train stage."""
-    state, _ = checkpoint.unpack(files.final_state_path(seed).read_bytes(), torch.device("cpu"))
+    state, _, _ = checkpoint.unpack(files.final_state_path(seed).read_bytes(), torch.device("cpu"))
     return state
 
 

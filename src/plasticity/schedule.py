@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,10 @@ class Event:
 
 
 def unit_targets(
-    sizes: Sequence[int], compactness: float, bias: Sequence[float] | None = None
+    sizes: Sequence[int],
+    compactness: float,
+    bias: Sequence[float] | None = None,
+    copies: int = 1,
 ) -> tuple[int, ...]:
     """Return the final number of units of each hidden layer.
 
@@ -47,6 +49,8 @@ def unit_targets(
         Fraction of the weights to keep, in (0, 1].
     bias
         One factor per hidden layer; None is neutral.
+    copies
+        Outputs of a unit.
 
     Notes
     -----
@@ -54,7 +58,7 @@ def unit_targets(
     full fan-in, as the published counts require.
     """
     capacity = list(sizes[1:])
-    fan_in = list(sizes[:-1])
+    fan_in = [sizes[0], *(copies * width for width in sizes[1:-1])]
     mass = [width * inputs for width, inputs in zip(capacity, fan_in, strict=True)]
     factor = list(bias) if bias is not None else [1.0] * len(capacity)
     budget = compactness * sum(mass)
@@ -79,7 +83,7 @@ def unit_targets(
     )
 
 
-def erdos_renyi_bias(sizes: Sequence[int]) -> tuple[float, ...]:
+def erdos_renyi_bias(sizes: Sequence[int], copies: int = 1) -> tuple[float, ...]:
     """Return the bias of each hidden layer that gives it a density like that of a random graph.
 
     A layer of n units with m inputs has m n weights and the bias (m + n) / (m n): what it keeps is
@@ -87,13 +91,15 @@ def erdos_renyi_bias(sizes: Sequence[int]) -> tuple[float, ...]:
 
     Parameters
     ----------
-    sizes
+    sizes, copies
         As in ``unit_targets``.
 
     Source: Mocanu et al. 2018 (SET); Evci et al. 2020 (RigL), without kernels, as
     hidden layers have none. Deviation: whole units stay in place of single weights.
     """
-    return tuple((inputs + width) / (inputs * width) for inputs, width in pairwise(sizes))
+    fan_in = [sizes[0], *(copies * width for width in sizes[1:-1])]
+    pairs = zip(fan_in, sizes[1:], strict=True)
+    return tuple((inputs + width) / (inputs * width) for inputs, width in pairs)
 
 
 def seed_counts(capacity: Sequence[int], fraction: float) -> tuple[int, ...]:

@@ -26,10 +26,10 @@ def targets(params: Params, backbone: Architecture) -> Counts:
         case "neutral":
             bias = None
         case "erk":
-            bias = schedule.erdos_renyi_bias(sizes)
+            bias = schedule.erdos_renyi_bias(sizes, backbone.copies)
         case literal:
             bias = catalogue.ALLOCATIONS[literal]
-    head = schedule.unit_targets(sizes, params.compactness, bias)
+    head = schedule.unit_targets(sizes, params.compactness, bias, backbone.copies)
     if params.op == "static" and params.edit.static_mask == "uniform":
         head = schedule.uniform_targets(backbone.widths, sum(head))
     return (*_trunk_counts(params, backbone, params.compactness), *head)

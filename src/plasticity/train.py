@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plasticity import checkpoint, measures, moments, optim, rng, windows
+from plasticity import checkpoint, measures, optim, probing, rng, windows
 from plasticity.edit import apply_event
 from plasticity.errors import Interrupted
 from plasticity.job import BINS, GROUPS, Job, Progress, Run
@@ -66,11 +66,11 @@ def run(
         event = events.get(current.step)
         if event is not None:
             _edit(current, event)
-        moment = moments.due(current.step + 1, marks, total) if job.probing else None
+        moment = probing.due(current.step + 1, marks, total) if job.probing else None
         before = current.copy.weights.map(torch.clone) if moment else None
         advance(current)
         if moment:
-            moments.along(current, moment, before)
+            probing.along(current, moment, before)
         if current.step % job.window == 0:
             windows.close(current)
             report(windows.summary(current))
@@ -106,7 +106,7 @@ def start(job: Job, found: checkpoint.Checkpoint | None) -> Run:
         progress.profile = [[zeros[:] for _ in range(bins)] for _ in range(groups)]
     for units, name in zip(state.units, job.architecture.layer_names, strict=True):
         learning = units.alive & ~units.asleep
-        progress.units += moments.unit_log(job.seeds, FOUNDER, 0, name, "founder", learning)
+        progress.units += probing.unit_log(job.seeds, FOUNDER, 0, name, "founder", learning)
     current = Run(job, 0, state, gather(state), progress)
     if job.watch is not None and job.watch.tests is not None:
         progress.matrix += windows.test_tasks(current, *job.watch.tests, finished=0)
@@ -121,13 +121,13 @@ def _edit(current: Run, event: Event) -> None:
     """Apply one event to the truth, measured just before and just after, and gather again."""
     job = current.job
     before, gates = scatter(current.state, current.copy), current.full_gates()
-    measurement = moments.measure(job, before, gates, event.step)
+    measurement = probing.measure(job, before, gates, event.step)
     after, record = apply_event(before, event, measurement, job.context)
     current.state, current.copy = after, gather(after)
     if job.watch is None:
-        moments.log_edit(current, event, record, before)
+        probing.log_edit(current, event, record, before)
     if job.probing and event.measured:
-        moments.birth(current, event, record, before, measurement, gates)
+        probing.birth(current, event, record, before, measurement, gates)
 
 
 def advance(current: Run) -> None:
@@ -138,8 +138,9 @@ def advance(current: Run) -> None:
     trace = forward(copy.weights, x, activation, scale)
     loss, grad_logits = job.context.loss_of(trace.logits, labels)
     correct = trace.logits.argmax(-1) == labels
-    losses, rights = torch.stack([loss.double().mean(1), correct.double().mean(1)]).tolist()
+    means = torch.stack([loss.double().mean(1), correct.double().mean(1)])
     backward(copy.weights, trace, grad_logits, copy.grads, activation, scale)
+    losses, rights = means.tolist()  # after the backward pass, for which a GPU need not wait then
     windows.tally(current, losses, rights)
     pull = job.learning.pull
     if pull.to_zero or pull.to_initial:

@@ -1,4 +1,4 @@
-"""The shape of a stack of networks, their weights, and how these are drawn."""
+"""The shape of a stack of networks, their activation function, their weights and first draw."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plasticity import cohorts, measures, moments
+from plasticity import cohorts, measures, probing
 from plasticity.data import Images
 from plasticity.job import GROUPS, Evaluation, Run, Watch
 from plasticity.network import forward
@@ -138,7 +138,7 @@ def _watch_window(current: Run, watch: Watch, finished: int) -> bool:
                 group[place][row] += 100 * value / (edges[place + 1] - edges[place])
     if watch.health and finished * groups // job.num_windows > window * groups // job.num_windows:
         state = compact(current.copy)
-        measured = moments.measure(job, state, current.gates(), current.step - 1)
+        measured = probing.measure(job, state, current.gates(), current.step - 1)
         where: dict[str, int | str] = {"event": window, "step": current.step}
         progress.health += cohorts.health_rows(
             state, measured, job.seeds, job.architecture.layer_names, where

@@ -5,7 +5,7 @@ may come before the activation (a monotone function), the network lets it.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -118,7 +118,7 @@ def slopes(
         return None
     lower, upper = float(options["lower"]), float(options["upper"])
 
-    @cache
+    @lru_cache(2)
     def drawn(block: int) -> np.ndarray:
         parts = [
             rng.stream(seed, purpose, block).uniform(lower, upper, (SLOPES_PER_DRAW, layers))

@@ -35,7 +35,6 @@ from plasticity.rules.newborns import (
     newborn_weights,
     norm_ratio,
     normal_rows,
-    norms_of,
     num_alive,
     num_newborns,
     parts_of,
@@ -48,7 +47,7 @@ from plasticity.rules.newborns import (
     uniform_rows,
     with_outgoing,
 )
-from plasticity.rules.view import Draws, LayerView, Options, Slots
+from plasticity.rules.view import Draws, LayerView, Options, Slots, norms_of
 
 Rule = Callable[[LayerView, Slots, Tensor, Slots, Draws, Options], Slots]
 
@@ -372,7 +371,7 @@ def orthogonal(
         torch.unflatten(normal, 0, (len(born), count)),
         strict=True,
     ):
-        known = row[alive][:, used].double()
+        known = torch.nan_to_num(row[alive][:, used].double())  # of a diverged seed
         reason = f"{known.shape[1]} inputs are alive, {known.shape[0]} units take a direction each"
         _refuse_above(max(known.shape[1] - known.shape[0], 0), count, "orthogonal", reason)
         basis, rest = torch.linalg.qr(known.mT).Q, drawn[:, used]

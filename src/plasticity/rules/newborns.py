@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plasticity.rules.view import Draws, LayerView, Options, Slots
+from plasticity.rules.view import Draws, LayerView, Options, Slots, norms_of
 
 Fill = Callable[[np.random.Generator, tuple[int, ...], np.ndarray], np.ndarray]
 """A generator, the shape (H, ...) of a layer's draws and who is born -> the newborns' rows."""
@@ -127,13 +127,6 @@ def bound_of(alive: Tensor, options: Options) -> Tensor:
 def num_alive(alive: Tensor) -> Tensor:
     """Return (S, 1): how many are alive, in float64 because an integer's root is a float32."""
     return alive.sum(1, keepdim=True).double()
-
-
-def norms_of(weights: Tensor, used: Tensor) -> Tensor:
-    """Return (S, H): L2 norm over the weights in use, (S, F) or (S, G)."""
-    kept = torch.where(used[:, None], weights, 0)
-    norms: Tensor = torch.linalg.vector_norm(kept, dim=2, dtype=torch.float64)
-    return norms
 
 
 def mean_of(values: Tensor, alive: Tensor) -> Tensor:

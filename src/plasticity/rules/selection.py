@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plasticity.rules.view import Draws, LayerView, Options
+from plasticity.rules.view import Draws, LayerView, Options, norms_of
 
 Rule = Callable[[LayerView, Draws, Options], Tensor]
 
@@ -76,8 +76,8 @@ def path_norm(view: LayerView, draws: Draws, options: Options) -> Tensor:
 
     Source: after Neyshabur et al. 2015; theirs runs over paths through the whole network.
     """
-    incoming = _norm(view.incoming, view.input_alive)
-    return incoming * _norm(view.outgoing, view.output_alive)
+    incoming = norms_of(view.incoming, view.input_alive)
+    return incoming * norms_of(view.outgoing, view.output_alive)
 
 
 def contribution(view: LayerView, draws: Draws, options: Options) -> Tensor:
@@ -208,18 +208,11 @@ def _mean_magnitude(weights: Tensor, used: Tensor) -> Tensor:
     return magnitude.sum(2, dtype=torch.float64) / used.sum(1, keepdim=True)
 
 
-def _norm(weights: Tensor, used: Tensor) -> Tensor:
-    """Return (S, H): L2 norm over the places in use, (S, F)."""
-    kept = torch.where(used[:, None], weights, 0)
-    norm: Tensor = torch.linalg.vector_norm(kept, dim=2, dtype=torch.float64)
-    return norm
-
-
 def _gradient_norm(gradient: Tensor | None, used: Tensor) -> Tensor:
     """Return (S, H): L2 norm over the places in use, (S, F)."""
     if gradient is None:
         raise ValueError("the view has no gradients; measure them before the rule is called")
-    return _norm(gradient, used)
+    return norms_of(gradient, used)
 
 
 def _mask_gradient(view: LayerView) -> Tensor:

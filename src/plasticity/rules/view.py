@@ -15,7 +15,7 @@ from torch import Tensor
 
 from plasticity.units import Slots
 
-__all__ = ["Draws", "LayerView", "Options", "Slots"]
+__all__ = ["Draws", "LayerView", "Options", "Slots", "norms_of"]
 
 Options = Mapping[str, float | int | str]
 Draws = Sequence[np.random.Generator]
@@ -45,8 +45,6 @@ class LayerView:
     output_alive: Tensor
     """(S, G) bool: likewise; always true for classes. For an insertion: before and after the event,
     newborns of the next layer excluded, whose incoming weights are their own rule's to choose."""
-    age: Tensor
-    """(S, H) int64, optimizer steps since insertion."""
     utility: Tensor
     """(S, H) running utility of continual backprop; zeros where nobody keeps it."""
     hidden: Tensor
@@ -88,3 +86,10 @@ class LayerView:
     def gradient(self) -> Tensor:
         """Return (S, H): mean over images (and places) of |dL/dz|."""
         return self.delta.abs().mean(1)
+
+
+def norms_of(weights: Tensor, used: Tensor) -> Tensor:
+    """Return (S, H): L2 norm over the weights in use, (S, F) or (S, G)."""
+    kept = torch.where(used[:, None], weights, 0)
+    norms: Tensor = torch.linalg.vector_norm(kept, dim=2, dtype=torch.float64)
+    return norms

@@ -83,15 +83,16 @@ def log_edit(current: Run, event: Event, record: Record, before: State) -> None:
         born, removed = record.born[layer], record.removed[layer]
         added, gone = born.sum(1).tolist(), removed.sum(1).tolist()
         if event.tau is None:
-            asked = event.add[layer] * (not event.wakes) - event.remove[layer] * (
-                not event.same_slots
-            )
-            assert widths_after[layer] == widths_before[layer] + asked * (not event.same_slots)
-        for change, mask in (("removed", removed), ("born", born)):
+            more = 0 if event.wakes else event.add[layer]
+            change = 0 if event.same_slots else more - event.remove[layer]
+            assert widths_after[layer] == widths_before[layer] + change
+        for kind, mask in (("removed", removed), ("born", born)):
             current.progress.units += unit_log(
-                current.job.seeds, event.index, event.step, name, change, mask
+                current.job.seeds, event.index, event.step, name, kind, mask
             )
         for row, seed in enumerate(current.job.seeds):
+            if not event.measured and not added[row] + gone[row]:
+                continue  # continual backprop asks at almost every step
             current.progress.edits.append(
                 {
                     "seed": seed,
