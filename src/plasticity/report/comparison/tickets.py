@@ -148,11 +148,12 @@ def _table(
     }
     keys = dict.fromkeys(key for some in found.values() for key in some)
     order = [arm.name for arm in comparison.done]
+    used = [name for name, _ in CONTROLS if found[name]]
     rows = [
         (
             name,
             kept,
-            *(parts.points(found[control].get((name, kept))) for control, _ in CONTROLS),
+            *(parts.points(found[control].get((name, kept))) for control in used),
             marks.n_of(
                 part.n for some in found.values() if (part := some.get((name, kept))) is not None
             ).removeprefix("n = "),
@@ -162,7 +163,7 @@ def _table(
     return Table(
         "Ticket accuracy of the kept units less that of a control, paired by seed "
         "[95 % t-interval].",
-        ("", "kept units", f"{theme.MINUS} random units", f"{theme.MINUS} physically small", "n"),
+        ("", "kept units", *(f"{theme.MINUS} {control}" for control in used), "n"),
         tuple(rows),
     )
 

@@ -276,6 +276,8 @@ def _side(part: Any, values: Mapping[Reference, Values], seed: int, unit: str) -
 def _label(pair: tuple[Any, Any], unit: str, *, measured: bool) -> str:
     """Return a contrast in words; what both of its sides share comes last, in brackets.
 
+    A condition that they share comes first.
+
     Measures are named where the claim has several, or its contrasts could not be told apart.
     """
     words = [_words(part, measured=measured) for part in pair]
@@ -286,6 +288,9 @@ def _label(pair: tuple[Any, Any], unit: str, *, measured: bool) -> str:
     if not all(own):
         return f" {_LESS[unit]} ".join(" ".join(part) for part in words)
     text = f" {_LESS[unit]} ".join(" ".join(part) for part in own)
+    if pair[0].condition == pair[1].condition:
+        shared.remove(pair[0].condition)
+        text = f"{pair[0].condition}: {text}"
     return f"{text} ({', '.join(shared)})" if shared else text
 
 
