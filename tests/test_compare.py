@@ -252,9 +252,7 @@ def test_the_command_prints_how_many_seeds_a_difference_needs(tmp_path: Path) ->
         gather.read(study.read(tmp_path / "studies/two.yaml", tmp_path / "params.yaml"), tmp_path),
         0.2,
     )
-    line = (
-        f"{plan.to_find:>8} seeds find 0.2 points in C6: grow_50: masked_fresh less random_fresh"
-    )
+    line = f"{plan.to_find:>8} seeds find 0.2 points in C6: grow_50: masked_fresh less random_fresh"
     assert result.stdout.splitlines()[-1] == line
     assert command(tmp_path, "studies/two.yaml", "--difference", "-1").returncode == 2
 
