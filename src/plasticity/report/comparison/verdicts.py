@@ -276,7 +276,8 @@ def _side(part: Any, values: Mapping[Reference, Values], seed: int, unit: str) -
 def _label(pair: tuple[Any, Any], unit: str, *, measured: bool) -> str:
     """Return a contrast in words; what both of its sides share comes last, in brackets.
 
-    A condition that they share comes first. Measures are named where the claim has several, or its contrasts could not be told apart.
+    A condition that they share comes first. Measures are named where the claim has several, or its
+    contrasts could not be told apart.
     """
     words = [_words(part, measured=measured) for part in pair]
     if not all(isinstance(part, Reference) for part in pair):
