@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import coverage, diagnostics, edits, engine, online, selection
 from benchmarks.cases import ROUNDS
-from plasticity.launch import prepare_process
+from plasticity.device import prepare_process
 
 PARTS = {
     "engine": engine.lines,

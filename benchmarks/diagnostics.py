@@ -15,8 +15,8 @@ from benchmarks.cases import CONVNET, job_of, params_of, random_dataset, ratios,
 from benchmarks.edits import steps
 from plasticity import probing, recipe, train
 from plasticity.data import Dataset
+from plasticity.device import prepare_process
 from plasticity.job import Job, Progress, Run
-from plasticity.launch import prepare_process
 from plasticity.state import State, gather
 
 CYCLE = 40 * 391

@@ -6,14 +6,14 @@ from plasticity import command, config, learners
 def main() -> dict[str, object]:
     """Write ``reports/continual``."""
     params = config.load("continual")
-    from plasticity import launch, stream_results
+    from plasticity import items, launch, stream_results
 
     runs = list(learners.stream_runs(params).values())
-    tried: list[launch.Outcome] = []
+    tried: list[items.Outcome] = []
     if runs and params.continual.tune_rates:
-        tried, _ = launch.run(params, "continual", launch.tuning_items(params, runs))
+        tried, _ = launch.run(params, "continual", items.tuning_items(params, runs))
         runs = [stream_results.best(run, tried) for run in runs]
-    outcomes, timing = launch.run(params, "continual", launch.stream_items(params, runs))
+    outcomes, timing = launch.run(params, "continual", items.stream_items(params, runs))
     stream_results.write(params, outcomes, tried)
     return timing
 

@@ -6,10 +6,10 @@ from plasticity import command, config, files
 def main() -> dict[str, object]:
     """Write ``data/subnetworks`` and ``reports/extract``."""
     params = config.load("extract")
-    from plasticity import extraction, launch
+    from plasticity import device, extraction
     from plasticity.data import load_prepared
 
-    launch.prepare_process()
+    device.prepare_process()
     dataset = load_prepared(files.PREPARED)
     with files.fresh_folder(files.SUBNETWORKS) as folder:
         return extraction.extract_all(params, dataset, folder)

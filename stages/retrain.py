@@ -6,14 +6,14 @@ from plasticity import command, config, files
 def main() -> dict[str, object]:
     """Write ``reports/retrain``."""
     params = config.load("retrain")
-    from plasticity import launch, results
+    from plasticity import items, launch, results
     from plasticity.data import load_prepared
     from plasticity.tables import read_table
 
     trained = read_table("train", "seeds")
     whole = trained[trained["status"] == "ok"]
     cycle_acc = dict(zip(whole["seed"], whole["cycle_acc"], strict=True))
-    work = launch.items(params, "retrain", params.retrain.variants, params.train.seeds)
+    work = items.stage_items(params, "retrain", params.retrain.variants, params.train.seeds)
     outcomes, timing = launch.run(params, "retrain", work)
     results.write_retrain(params, load_prepared(files.PREPARED), outcomes, cycle_acc)
     return timing

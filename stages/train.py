@@ -6,10 +6,10 @@ from plasticity import command, config, files
 def main() -> dict[str, object]:
     """Write ``data/trained`` and ``reports/train``."""
     params = config.load("train")
-    from plasticity import launch, results
+    from plasticity import items, launch, results
     from plasticity.data import load_prepared
 
-    work = launch.items(params, "train", [params.op], params.train.seeds)
+    work = items.stage_items(params, "train", [params.op], params.train.seeds)
     outcomes, timing = launch.run(params, "train", work)
     results.write_train(params, load_prepared(files.PREPARED), outcomes)
     return timing

@@ -49,6 +49,7 @@ LAYERS = {
     1: (
         "plasticity.checkpoint",
         "plasticity.data",
+        "plasticity.device",
         "plasticity.diagnostics",
         "plasticity.image_folder",
         "plasticity.network",
@@ -91,8 +92,10 @@ LAYERS = {
         "plasticity.windows",
     ),
     5: (
+        "plasticity.checkpoint_folder",
         "plasticity.export",
         "plasticity.extraction",
+        "plasticity.items",
         "plasticity.launch",
         "plasticity.results",
         "plasticity.stream_results",

@@ -14,7 +14,7 @@ from test_recipe import digits, params_of
 from plasticity import (
     catalogue,
     checkpoint,
-    launch,
+    items,
     learner_catalogue,
     learners,
     online,
@@ -529,13 +529,13 @@ def test_tuning_takes_the_rate_and_the_value_that_did_best_on_its_own_seeds(tmp_
         continual__learners=["l2_init"], continual__tune_rates=[1e-6, 0.02], continual__tune_seeds=2
     )
     run = next(iter(learners.stream_runs(params).values()))
-    work = launch.tuning_items(params, [run])
+    work = items.tuning_items(params, [run])
     assert [item.lrs for item in work] == [(1e-6, 1e-6, 0.02, 0.02)] * 3
     assert {item.seeds for item in work} == {(1000, 1001, 1000, 1001)}
-    assert max(params.continual.seeds, 1000) <= launch.TUNING_SEED
+    assert max(params.continual.seeds, 1000) <= items.TUNING_SEED
     setting = recipe.Setting(digits(), torch.device("cpu"))
     tried = [
-        launch.Outcome(
+        items.Outcome(
             item,
             train.run(
                 recipe.continual_job(params, setting, item.seeds, item.run, item.lrs),

@@ -11,7 +11,7 @@ import torch
 from plasticity import checkpoint, files, measures
 from plasticity.data import Dataset
 from plasticity.errors import DivergedError
-from plasticity.launch import Outcome
+from plasticity.items import Outcome
 from plasticity.recipe import architecture
 from plasticity.sections import Params
 from plasticity.state import State, Units

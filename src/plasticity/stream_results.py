@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from plasticity import files, online
-from plasticity.launch import Outcome
+from plasticity.items import Outcome
 from plasticity.learner_catalogue import LEARNERS
 from plasticity.learners import StreamRun
 from plasticity.results import overall_status, status_of

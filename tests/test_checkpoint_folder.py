@@ -11,9 +11,12 @@ import filelock
 import pytest
 from test_recipe import params_of
 
-from plasticity import files, launch
+from plasticity import checkpoint_folder, files, items
+from plasticity.checkpoint_folder import name_of
 from plasticity.config import STAGE_PARAMS
+from plasticity.device import resolve_device
 from plasticity.errors import DeviceError, Interrupted
+from plasticity.items import Item
 from plasticity.sections import Params
 
 
@@ -52,11 +55,11 @@ def rebuilt(params: Params, tree: dict[str, Any]) -> Params:
 
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "prepared_sum", lambda _: "sum")
-    monkeypatch.setattr(launch, "_subnetwork_sums", lambda _: ["sum"])
+    monkeypatch.setattr(checkpoint_folder, "prepared_sum", lambda _: "sum")
+    monkeypatch.setattr(checkpoint_folder, "_subnetwork_sums", lambda _: ["sum"])
 
 
-WORK = [launch.Item("train", "grow", (0, 1))]
+WORK = [Item("train", "grow", (0, 1))]
 
 
 @pytest.mark.usefixtures("prepared")
@@ -65,10 +68,10 @@ WORK = [launch.Item("train", "grow", (0, 1))]
 def test_every_parameter_but_the_number_of_workers_changes_the_key(stage: str) -> None:
     params = params_of()
     tree = params.model_dump()
-    before = launch._key(params, stage, "cpu", WORK)
+    before = name_of(params, stage, "cpu", WORK)
     checked = 0
     for path in leaves({name: tree[name] for name in STAGE_PARAMS[stage]}):
-        after = launch._key(rebuilt(params, changed(tree, path)), stage, "cpu", WORK)
+        after = name_of(rebuilt(params, changed(tree, path)), stage, "cpu", WORK)
         assert (after == before) == (path == ("train", "workers")), path
         checked += 1
     assert checked > 30
@@ -77,23 +80,23 @@ def test_every_parameter_but_the_number_of_workers_changes_the_key(stage: str) -
 @pytest.mark.usefixtures("prepared")
 def test_data_code_device_and_seeds_change_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     params = params_of()
-    keys = {launch._key(params, "train", "cpu", WORK)}
+    keys = {name_of(params, "train", "cpu", WORK)}
     for name in ("one", "other"):
         monkeypatch.setattr("torch.cuda.get_device_name", lambda name=name: name)
-        keys.add(launch._key(params, "train", "cuda", WORK))
-    keys.add(launch._key(params, "train", "cpu", [launch.Item("train", "grow", (0, 1, 2))]))
-    monkeypatch.setattr(launch, "_code_sum", lambda: "another")
-    keys.add(launch._key(params, "train", "cpu", WORK))
-    monkeypatch.setattr(launch, "prepared_sum", lambda _: "another")
-    keys.add(launch._key(params, "train", "cpu", WORK))
+        keys.add(name_of(params, "train", "cuda", WORK))
+    keys.add(name_of(params, "train", "cpu", [Item("train", "grow", (0, 1, 2))]))
+    monkeypatch.setattr(checkpoint_folder, "_code_sum", lambda: "another")
+    keys.add(name_of(params, "train", "cpu", WORK))
+    monkeypatch.setattr(checkpoint_folder, "prepared_sum", lambda _: "another")
+    keys.add(name_of(params, "train", "cpu", WORK))
     monkeypatch.setattr("numpy.__version__", "another")
-    keys.add(launch._key(params, "train", "cpu", WORK))
+    keys.add(name_of(params, "train", "cpu", WORK))
     assert len(keys) == 7
 
 
 def test_seed_groups_do_not_depend_on_the_number_of_workers() -> None:
     groups = [
-        [item.seeds for item in launch.items(params_of(train__workers=n), "train", ["x"], 12)]
+        [item.seeds for item in items.stage_items(params_of(train__workers=n), "train", ["x"], 12)]
         for n in (1, 2, 4)
     ]
     assert groups[0] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (10, 11)]
@@ -103,14 +106,14 @@ def test_seed_groups_do_not_depend_on_the_number_of_workers() -> None:
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(DeviceError, match="sees no CUDA device"):
-        launch.resolve_device("cuda")
-    assert launch.resolve_device("auto") == "cpu"
+        resolve_device("cuda")
+    assert resolve_device("auto") == "cpu"
 
 
 def test_a_study_waits_for_another_process_and_a_user_is_told_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(launch, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(checkpoint_folder, "LOCK_SECONDS", 0.05)
     files.write_text(tmp_path / "owner", "123")
     taken, leave = threading.Event(), threading.Event()
 
@@ -121,11 +124,11 @@ def test_a_study_waits_for_another_process_and_a_user_is_told_after_a_while(
 
     threading.Thread(target=other).start()
     taken.wait(10)
-    with pytest.raises(Interrupted, match="process 123 is still"), launch._locked(tmp_path):
+    with pytest.raises(Interrupted, match="process 123 is still"), checkpoint_folder.held(tmp_path):
         pass
-    monkeypatch.setenv(launch.PATIENT, "1")
+    monkeypatch.setenv(checkpoint_folder.PATIENT, "1")
     threading.Timer(0.3, leave.set).start()
-    with launch._locked(tmp_path):
+    with checkpoint_folder.held(tmp_path):
         assert leave.is_set()
     told = capsys.readouterr().err.splitlines()
     assert [line.split(" for ")[0] for line in told if line.startswith("waiting")] == [
@@ -137,10 +140,10 @@ def test_a_study_waits_for_another_process_and_a_user_is_told_after_a_while(
 def test_checkpoints_that_nobody_touched_for_long_are_forgotten(tmp_path: Path) -> None:
     for name in ("current", "old", "new"):
         files.write_text(tmp_path / name / "step", "")
-    days = launch.KEEP_DAYS * 86400
+    days = checkpoint_folder.KEEP_DAYS * 86400
     for name in ("current", "old"):
         os.utime(tmp_path / name / "step", (time.time() - days - 60,) * 2)
-    launch._forget_old(tmp_path / "current")
+    checkpoint_folder.forget_old(tmp_path / "current")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "new"]
 
 
@@ -150,5 +153,5 @@ def test_what_another_process_is_saving_is_neither_old_nor_in_the_way(
     """Its files come and go between being listed and being looked at."""
     files.write_text(tmp_path / "busy" / "step", "")
     monkeypatch.setattr(Path, "rglob", lambda self, _: iter([self / "gone"]))
-    launch._forget_old(tmp_path / "current")
+    checkpoint_folder.forget_old(tmp_path / "current")
     assert (tmp_path / "busy").is_dir()
