@@ -36,6 +36,7 @@ TICKETS = {
         "contrasts": [["grow_50 ticket.acc masked_fresh", "grow_50 ticket.acc random_fresh"]],
     },
 }
+README = (ROOT / "README.md").read_text()
 EVIL = "</script><script>alert(1)</script>"
 
 
@@ -111,6 +112,26 @@ def test_the_scorecard_has_every_claim_with_its_verdict(whole: Comparison, tmp_p
         assert f"{decision.claim.name} {decision.claim.says}" in text
         assert decision.verdict in text
     assert "Of 2 claims: 2 supported." in text
+
+
+def test_the_scorecard_is_there_as_markdown(tmp_path: Path) -> None:
+    claims = {"C4": CLAIMS["C4"] | {"says": f"Grow | {EVIL}"}, "C2": CLAIMS["C2"]}
+    comparison = write_study(tmp_path, ARMS, claims, missing=("prune_50",))
+    written(tmp_path, comparison)
+    head, rule, first, second = (tmp_path / STUDY_FIGURES / "scorecard.md").read_text().splitlines()
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in (head, rule, first, second)} == {5}
+    assert EVIL not in first
+    assert first.endswith("| **not run** |")
+    (ratio,) = comparison.decisions[1].contrasts
+    assert f"{ratio.text}: {scorecard.value(ratio)} (n 5) | **supported** |" in second
+
+
+@pytest.mark.parametrize("name", re.findall(r"<!-- scorecard of (\S+) -->", README) or ["none"])
+def test_the_scorecards_in_the_readme_are_those_of_the_kept_tables(name: str) -> None:
+    found = gather.read(study.read(ROOT / name), ROOT).decisions
+    told = re.search(rf"<!-- scorecard of {name} -->\n\n(.*?)\n<!-- end -->", README, flags=re.S)
+    assert told is not None
+    assert told[1] == scorecard.markdown(found)
 
 
 def test_the_page_says_what_size_was_trained_and_which_margin_a_claim_has(

@@ -36,6 +36,7 @@ def write(comparison: Comparison, root: Path = Path()) -> int:
     """
     body = sections.every(comparison)
     with fresh_folder(root / STUDY_FIGURES) as folder:
+        write_text(folder / "scorecard.md", scorecard.markdown(comparison.decisions))
         _write_csv(folder / "contrasts.csv", scorecard.frame(comparison.decisions))
         _write_csv(folder / "seeds.csv", scorecard.seeds_frame(comparison.decisions))
         _write_csv(folder / "values.csv", values_frame(comparison))

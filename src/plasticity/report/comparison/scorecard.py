@@ -1,5 +1,6 @@
 """The scorecard: one row for each claim, with the verdict and what it rests on."""
 
+import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -177,6 +178,31 @@ def glyph(one: Contrast) -> Markup:
     return Markup(
         '<svg viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">{}</svg>'
     ).format(WIDTH, HEIGHT, WIDTH, HEIGHT, label, Markup(body))
+
+
+def markdown(decisions: Sequence[Decision]) -> str:
+    """Return the scorecard as a Markdown table: what ``scorecard.md`` holds."""
+    rows = [("claim", "the paper", "here (95 % interval, n)", "verdict"), ("---",) * 4]
+    for entry in entries(decisions):
+        found = [
+            f"{_plain(line.text)}: {line.value}" + (f" (n {line.n})" if line.n != MISSING else "")
+            for line in entry.lines
+        ]
+        verdict = f"**{entry.verdict}**"
+        rows.append(
+            (
+                f"{entry.name}: {_plain(entry.says)}",
+                _plain(entry.paper),
+                "<br>".join(found),
+                verdict,
+            )
+        )
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _plain(text: str) -> str:
+    """Return text that neither ends a cell nor becomes HTML."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def seeds_frame(decisions: Sequence[Decision]) -> pd.DataFrame:
