@@ -137,21 +137,35 @@ def test_a_study_waits_for_another_process_and_a_user_is_told_after_a_while(
     ]
 
 
-def test_checkpoints_that_nobody_touched_for_long_are_forgotten(tmp_path: Path) -> None:
-    for name in ("current", "old", "new"):
+def test_checkpoints_that_nobody_touched_for_long_are_forgotten_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    current, old, new, empty = (f"train-{place:016x}" for place in range(4))
+    others = ("photos", "train-1", f"{old}.bak")
+    for name in (current, old, new, *others):
         files.write_text(tmp_path / name / "step", "")
-    days = checkpoint_folder.KEEP_DAYS * 86400
-    for name in ("current", "old"):
-        os.utime(tmp_path / name / "step", (time.time() - days - 60,) * 2)
-    checkpoint_folder.forget_old(tmp_path / "current")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "new"]
+    (tmp_path / empty).mkdir()  # another process has just made it
+    long_ago = (time.time() - files.KEEP_DAYS * 86400 - 60,) * 2
+    for name in (current, old, *others):
+        os.utime(tmp_path / name / "step", long_ago)
+        os.utime(tmp_path / name, long_ago)
+    checkpoint_folder.forget_old(tmp_path / current)
+    assert {path.name for path in tmp_path.iterdir()} == {current, new, empty, *others}
+
+
+@pytest.mark.usefixtures("prepared")
+@pytest.mark.parametrize("stage", ["train", "retrain", "continual"])
+def test_a_folder_of_checkpoints_is_known_by_its_name(stage: str, tmp_path: Path) -> None:
+    (tmp_path / name_of(params_of(), stage, "cpu", WORK)).mkdir()
+    assert len(files.checkpoint_folders(tmp_path)) == 1
 
 
 def test_what_another_process_is_saving_is_neither_old_nor_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its files come and go between being listed and being looked at."""
-    files.write_text(tmp_path / "busy" / "step", "")
+    busy = tmp_path / f"train-{1:016x}"
+    files.write_text(busy / "step", "")
     monkeypatch.setattr(Path, "rglob", lambda self, _: iter([self / "gone"]))
-    checkpoint_folder.forget_old(tmp_path / "current")
-    assert (tmp_path / "busy").is_dir()
+    checkpoint_folder.forget_old(tmp_path / f"train-{2:016x}")
+    assert busy.is_dir()

@@ -152,6 +152,17 @@ WRONG = {
         {"across": ["grow_20"]},
         ["claims.C1: give either contrasts of one metric, or two metrics"],
     ),
+    "correlation of a measure of its own": (
+        {
+            "metric": ["newborn.grad birth", "cycle.taa"],
+            "across": ["grow_20 cycle.acc", "grow_50", "grow_50"],
+            "contrasts": [],
+        },
+        [
+            "claims.C1.across: got 'grow_20 cycle.acc', expected a condition alone",
+            "claims.C1.across: 'grow_50' is there 2 times",
+        ],
+    ),
     "correlation that is the same": (
         {
             "metric": ["cycle.acc", "cycle.taa"],

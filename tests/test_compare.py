@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from commands import python
@@ -15,7 +16,8 @@ from study_tables import write_study
 from plasticity import planning, study
 from plasticity.claims import Reference
 from plasticity.files import STUDY_FIGURES, STUDY_HTML, read_json, write_json
-from plasticity.report.comparison import gather, page, planner, scorecard
+from plasticity.measures import newborn_ratio
+from plasticity.report.comparison import gather, page, planner, scorecard, values
 from plasticity.report.comparison.gather import Comparison
 from plasticity.tables import read_table
 
@@ -37,6 +39,7 @@ TICKETS = {
     },
 }
 README = (ROOT / "README.md").read_text()
+NEWBORN = {"newborn.act": "activation_rate", "newborn.grad": "gradient"}
 EVIL = "</script><script>alert(1)</script>"
 
 
@@ -148,6 +151,31 @@ def test_the_page_says_what_size_was_trained_and_which_margin_a_claim_has(
         assert (part["first"] - part["second"]).mean() == pytest.approx(one.mean)
 
 
+def test_the_table_of_conditions_counts_the_seeds_of_every_stage(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path, ARMS, diverged={"prune_50": (1, 3)}, seeds={"grow_50": 4})
+    rows = {row[0]: row[1:3] for row in page.conditions(comparison).rows}
+    assert rows == {"grow_50": ("done", "3, 4"), "prune_50": ("done, 2 diverged", "3, 5")}
+    streams = write_study(tmp_path / "streams", ARMS)
+    for arm in streams.arms:
+        shutil.rmtree(arm.folder / "reports/train")
+        shutil.rmtree(arm.folder / "reports/retrain")
+    assert [row[1:3] for row in page.conditions(streams).rows] == [("done", "3")] * 2
+
+
+@pytest.mark.parametrize("moment", ["birth", "end"])
+@pytest.mark.parametrize(("measure", "column"), NEWBORN.items())
+def test_the_newborn_ratio_of_the_metrics_is_that_of_the_report(
+    measure: str, column: str, moment: str
+) -> None:
+    asked = study.read(ROOT / "studies/quick.yaml")
+    arm = gather.read(asked, ROOT).arm("grow_20")
+    cohorts = read_table("train", "cohorts", arm.folder).to_dict("records")
+    told = newborn_ratio(cohorts, column, moment, set(range(10)))
+    found = values.of(Reference("grow_20", measure, (moment,)), arm.params, arm.folder)
+    assert told is not None
+    assert told.mean == pytest.approx(np.mean([*found.by_seed.values()]), rel=1e-12)
+
+
 def test_every_number_of_the_scorecard_is_in_the_table_of_contrasts(
     whole: Comparison, tmp_path: Path
 ) -> None:
@@ -158,6 +186,10 @@ def test_every_number_of_the_scorecard_is_in_the_table_of_contrasts(
     assert row["mean"] == one.interval.mean
     assert row["p_sign_flip"] == one.p_sign_flip
     assert set(frame["verdict"]) == {"supported"}
+    differences = sorted(a - b for a, b in zip(one.first, one.second, strict=True))
+    assert row["iqm"] == pytest.approx(sum(differences[1:4]) / 3)
+    assert row["iqm_low"] <= row["iqm"] <= row["iqm_high"]
+    assert row["improvement"] == np.mean([a > b for a in one.first for b in one.second])
     values = pd.read_csv(tmp_path / STUDY_FIGURES / "values.csv")
     assert len(values) == 2 * 4 * 5
     assert (tmp_path / STUDY_FIGURES / "key.svg").read_text().startswith("<svg")

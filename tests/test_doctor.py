@@ -99,10 +99,15 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_many_checkpoints_are_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files.write_text(project / ".checkpoints/key/state", "x" * 100)
+    files.write_text(project / ".checkpoints/train-0123456789abcdef/state", "x" * 100)
+    files.write_text(project / ".checkpoints/another/state", "x" * 10_000)
     assert found("checkpoints")[0] == "ok"
+    monkeypatch.setattr(doctor, "MUCH", 200)
+    assert found("checkpoints")[0] == "ok"  # what is somebody else's does not count
     monkeypatch.setattr(doctor, "MUCH", 50)
-    assert found("checkpoints")[0] == "warn"
+    level, said = found("checkpoints")
+    assert level == "warn"
+    assert "rm -r .checkpoints/{train,retrain,continual}-* forgets" in said
 
 
 def test_a_killed_study_is_told_and_a_running_one_is_not(project: Path) -> None:

@@ -345,7 +345,7 @@ def test_a_learner_interrupted_at_random_ends_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("learner", sorted(set(learner_catalogue.LEARNERS) - {"operator"}))
-def test_a_learner_is_complete_so_the_experiment_does_not_change_it(learner: str) -> None:
+def test_the_experiment_changes_no_learner_but_for_its_budget_and_schedule(learner: str) -> None:
     own: dict[str, object] = {"continual__learners": [learner]}
     plain = params_of(**own)
     other = params_of(

@@ -172,7 +172,7 @@ def across(*levels):
 
 
 def test_a_correlation_of_too_few_conditions_is_inconclusive_and_says_so():
-    for count, said in ((3, "3 conditions are"), (1, "1 condition is")):
+    for count, said in ((4, "4 conditions are"), (3, "3 conditions are"), (1, "1 condition is")):
         pairs, found = across(*range(count))
         outcome = decide(claim("more", 0.0, (), across=pairs), found)
         assert (outcome.verdict, outcome.reason) == ("inconclusive", f"{said} too few")

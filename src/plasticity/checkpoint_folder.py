@@ -24,7 +24,6 @@ from plasticity.sections import Params
 LOCK_SECONDS = 60
 PATIENT = "PLASTICITY_PATIENT"
 """Set in the environment of a study's conditions: two that share a stage wait for each other."""
-KEEP_DAYS = 14
 
 
 def name_of(params: Params, stage: str, device: str, work: Sequence[Item]) -> str:
@@ -99,16 +98,16 @@ def _read(path: Path) -> str:
 
 
 def forget_old(current: Path) -> None:
-    """Remove checkpoints that nobody has touched for ``KEEP_DAYS``."""
-    limit = time.time() - KEEP_DAYS * 86400
-    for folder in current.parent.iterdir():
-        if folder != current and folder.is_dir() and _touched(folder) < limit:
+    """Remove checkpoints that nobody has touched for ``files.KEEP_DAYS``."""
+    limit = time.time() - files.KEEP_DAYS * 86400
+    for folder in files.checkpoint_folders(current.parent):
+        if folder != current and _touched(folder) < limit:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _touched(folder: Path) -> float:
     """Return when a folder was last written to; what changes under our eyes is written to now."""
     try:
-        return max((path.stat().st_mtime for path in folder.rglob("*")), default=0.0)
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
     except FileNotFoundError:
         return time.time()

@@ -209,11 +209,27 @@ def parse_claim(
     if isinstance(form.metric, tuple):
         first, second = form.metric
         across = tuple((reference(one, first), reference(one, second)) for one in form.across)
+        errors += _not_plain(where, form)
     errors += _mixed(where, form, pairs)
     errors += [line for pair in pairs for line in _unlike(where, pair, conditions)]
     claim = Claim(name, form.says, form.paper, form.expects, margin, pairs, across)
     limit, wrong = _margin(where, form, margin, claim)
     return replace(claim, margin=limit), errors + wrong
+
+
+def _not_plain(where: str, form: ClaimForm) -> list[str]:
+    """Return what ``across`` has besides conditions, each once: the measures are the metric's."""
+    given = [str(one) for one in form.across]
+    return [
+        f"{where}.across: got '{one}', expected a condition alone; the two metrics say what is "
+        "correlated"
+        for one in given
+        if len(one.split()) != 1
+    ] + [
+        f"{where}.across: '{one}' is there {given.count(one)} times"
+        for one in dict.fromkeys(given)
+        if given.count(one) > 1
+    ]
 
 
 def _margin(where: str, form: ClaimForm, margin: float, claim: Claim) -> tuple[float, list[str]]:

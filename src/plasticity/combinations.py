@@ -351,7 +351,7 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
         (
             stateless and state != "zero_step",
             f"intervention.optimizer_state: '{state}' handles moments, but sgd without momentum "
-            "has none; use adam or train.momentum, or zero_step",
+            "has none; use adam, or zero_step, or train.momentum, which streams do not have",
         ),
         (
             train.optimizer == "sgd" and state == "rms_only",

@@ -136,11 +136,16 @@ def disk(root: Path) -> tuple[Level, str]:
 
 def checkpoints(root: Path) -> tuple[Level, str]:
     """Return how much checkpoints take."""
-    folder = root / files.state_root()
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    folders = files.checkpoint_folders(root / files.state_root())
+    size = sum(path.stat().st_size for one in folders for path in one.rglob("*") if path.is_file())
     text = f"{size / 1e9:.1f} GB in {files.state_root()}"
     if size > MUCH:
-        return "warn", f"{text}; rm -r {files.state_root()} forgets runs that were interrupted"
+        every = f"{files.state_root()}/{{train,retrain,continual}}-*"
+        return (
+            "warn",
+            f"{text}; those that nobody continues go after {files.KEEP_DAYS} days; "
+            f"rm -r {every} forgets all runs that were interrupted",
+        )
     return "ok", text
 
 

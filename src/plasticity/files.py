@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ FIGURES = REPORTS / "figures"
 STUDY_HTML = REPORTS / "study.html"
 STUDY_FIGURES = REPORTS / "study"
 PUBLISHED = Path("data/published")
+CHECKPOINTS = re.compile(r"(train|retrain|continual)-[0-9a-f]{16}")
+"""Names of folders of checkpoints: a stage, and the hash of all that could change a byte."""
+KEEP_DAYS = 14
+"""That checkpoints are kept after they were last touched."""
 
 
 def table_path(stage: str, table: str) -> Path:
@@ -113,6 +118,11 @@ def state_root() -> Path:
     if chosen := os.environ.get("PLASTICITY_STATE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints"
+
+
+def checkpoint_folders(root: Path) -> list[Path]:
+    """Return the folders of checkpoints below ``root``, which may hold what is somebody else's."""
+    return [path for path in root.glob("*") if CHECKPOINTS.fullmatch(path.name) and path.is_dir()]
 
 
 def sha256(path: Path) -> str:

@@ -38,6 +38,13 @@ class Item:
         return f"{self.variant}-seeds-{self.seeds[0]}-{self.seeds[-1]}"
 
     @property
+    def setting(self) -> str:
+        """Return the parameter that sets how many seeds are computed together."""
+        if self.run is None:
+            return "train.seeds"
+        return "continual.tune_seeds" if self.seeds[0] >= TUNING_SEED else "continual.seeds"
+
+    @property
     def key(self) -> list[Any]:
         """Return what tells it from any other work of the stage."""
         own = None if self.run is None else self.run.own

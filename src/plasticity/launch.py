@@ -104,7 +104,8 @@ def _run_item(
         train.run(job, folder / item.name, lambda news: report(news | {"item": item.name}), stop)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
-            f"{device}: out of memory with {len(item.seeds)} seeds at once; set train.seeds lower"
+            f"{device}: out of memory with {len(item.seeds)} seeds at once; set "
+            f"{item.setting} lower"
         ) from error
 
 

@@ -157,4 +157,8 @@ LEARNERS = {
         },
     ),
 }
-"""Who can learn in a stream; each is complete, so ``operator`` alone depends on the experiment."""
+"""Who can learn in a stream.
+
+Each is complete but for the budget and the schedule of its edits, which are the experiment's:
+compactness, seed fraction, count rule. ``operator`` is the experiment's in all.
+"""

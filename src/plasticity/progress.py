@@ -27,7 +27,7 @@ class Display:
         self._num_items = num_items
         self._news: dict[str, dict[str, Any]] = {}
         self._first: dict[str, int] = {}
-        self._told: set[int] = set()
+        self._told: set[tuple[str, int]] = set()
         self._started = self._last_line = time.monotonic()
         path = progress_path(stage)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +51,9 @@ class Display:
         self._first.setdefault(item, news["step"])
         self._news[item] = news
         for seed, step in news["diverged"].items():
-            if seed not in self._told:
-                self._told.add(seed)
-                self._write(f"seed {seed} diverged at step {step}; the others go on")
+            if (item, seed) not in self._told:
+                self._told.add((item, seed))
+                self._write(f"{item}: seed {seed} diverged at step {step}; the others go on")
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now

@@ -21,6 +21,9 @@ DRAWS = 10_000
 FEWEST_CONDITIONS = 4
 """Fewer conditions than this have too few resamples for an interval."""
 
+FEWEST_DECIDED = 5
+"""Of fewer conditions no order is rare: two of the 24 of four are p = 0.083."""
+
 MOST_EXACT = 8
 """Conditions whose every order is counted, 40,320 of them; of more, ``DRAWS`` orders are drawn."""
 

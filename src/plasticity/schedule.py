@@ -132,8 +132,8 @@ def moves(start: int, target: int, cycles: int, cycle_index: int, rule: str) -> 
     cycles
         Number of events T.
     cycle_index
-        Whether the published rule counts its cycle t from 0 or from 1; the paper does not say.
-        From 1, the last event moves nothing.
+        Whether ``ceil_remaining`` counts its cycle t from 0 or from 1; the paper does not say.
+        From 1, the last event moves nothing. ``linear`` has no such index.
     rule
         ``ceil_remaining``: with q units left to move, ceil(q / max(1, T - t)) (Lillo & Cheney 2026,
         section 3; growth mirrors it). ``linear``: equal steps, rounded.

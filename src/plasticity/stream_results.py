@@ -15,7 +15,7 @@ from plasticity.sections import Params
 from plasticity.stats import t_interval
 from plasticity.tables import Row, write_table
 
-GROUPS = 100
+MOST_ROWS = 100
 """Rows of a seed in ``continual/tasks.csv``."""
 HEALTH = ("units", "dead", "dormant_025", "effective_rank", "weight_norm")
 
@@ -172,7 +172,7 @@ def _mean_steps(windows: Sequence[Window], place: int) -> float | None:
     return online.mean(steps) if steps else None
 
 
-def _groups(count: int, most: int = GROUPS) -> list[range]:
+def _groups(count: int, most: int = MOST_ROWS) -> list[range]:
     """Return the tasks of each group of neighbours, at most ``most`` groups."""
     number = min(most, count)
     edges = [math.ceil(group * count / number) for group in range(number + 1)]

@@ -1,7 +1,8 @@
 """Streams of tasks: which images a task shows, with which labels, its pixels moved how. No torch.
 
 Everything is a pure function of (seed, task), so a stream continues from any step and all learners
-meet the same tasks. No task boundary is told to a learner unless its own name says so.
+meet the same tasks. No task boundary is told to a learner unless its own name says so. But an
+event that falls on one measures units on images of the task that begins.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -11,7 +11,7 @@ import site
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,38 +197,45 @@ def _pool(engine: Engine, workers: int) -> Iterator[joblib.Parallel]:
     if engine.name == "loky":
         yield joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered")
         return
-    try:
-        if engine.name == "dask":
-            from distributed import Client
+    with ExitStack() as opened:
+        try:
+            calls = {"dask": _dask, "ray": _ray}[engine.name](engine, workers, opened)
+        except ImportError as error:
+            package = {"dask": "dask[distributed]"}.get(engine.name, engine.name)
+            raise ConfigError(
+                f"--engine {engine.name}: {error}; install it (pip install '{package}'), or "
+                "use loky"
+            ) from error
+        except (OSError, ConnectionError) as error:
+            raise ConfigError(
+                f"--engine {engine.name}: no cluster answers at {engine.address} ({error})"
+            ) from error
+        yield calls
 
-            local = {} if engine.address else {"n_workers": workers, "threads_per_worker": 1}
-            with Client(engine.address, **local) as client, joblib.parallel_config("dask"):
-                client.run(site.addsitedir, SOURCE)
-                yield joblib.Parallel(return_as="generator_unordered")
-        else:
-            import ray
-            from ray.util.joblib import register_ray
 
-            seen = {"env_vars": {"PYTHONPATH": f"{SOURCE}:{os.environ.get('PYTHONPATH', '')}"}}
-            cores = None if engine.address else workers
-            ray.init(address=engine.address, num_cpus=cores, runtime_env=seen)
-            register_ray()
-            devices = int(ray.cluster_resources().get("GPU", 0))  # ray hides what is not asked for
-            share = {"ray_remote_args": {"num_gpus": 1}} if devices else {}
-            try:
-                with joblib.parallel_config("ray", **share):  # no results before all are there
-                    yield joblib.Parallel(n_jobs=min(workers, devices or workers))
-            finally:
-                ray.shutdown()
-    except ImportError as error:
-        package = {"dask": "dask[distributed]"}.get(engine.name, engine.name)
-        raise ConfigError(
-            f"--engine {engine.name}: {error}; install it (pip install '{package}'), or use loky"
-        ) from error
-    except (OSError, ConnectionError) as error:
-        raise ConfigError(
-            f"--engine {engine.name}: no cluster answers at {engine.address} ({error})"
-        ) from error
+def _dask(engine: Engine, workers: int, opened: ExitStack) -> joblib.Parallel:
+    from distributed import Client
+
+    local = {} if engine.address else {"n_workers": workers, "threads_per_worker": 1}
+    client = opened.enter_context(Client(engine.address, **local))
+    opened.enter_context(joblib.parallel_config("dask"))
+    client.run(site.addsitedir, SOURCE)
+    return joblib.Parallel(return_as="generator_unordered")
+
+
+def _ray(engine: Engine, workers: int, opened: ExitStack) -> joblib.Parallel:
+    import ray
+    from ray.util.joblib import register_ray
+
+    seen = {"env_vars": {"PYTHONPATH": f"{SOURCE}:{os.environ.get('PYTHONPATH', '')}"}}
+    cores = None if engine.address else workers
+    ray.init(address=engine.address, num_cpus=cores, runtime_env=seen)
+    opened.callback(ray.shutdown)
+    register_ray()
+    devices = int(ray.cluster_resources().get("GPU", 0))  # ray hides what is not asked for
+    share = {"ray_remote_args": {"num_gpus": 1}} if devices else {}
+    opened.enter_context(joblib.parallel_config("ray", **share))
+    return joblib.Parallel(n_jobs=min(workers, devices or workers))  # gives no result before all
 
 
 def _run_all(work: Sequence[Job], runner: Runner, engine: Engine) -> list[str]:

@@ -1,5 +1,7 @@
 """What went wrong: conditions that failed, and seeds that diverged."""
 
+from contextlib import suppress
+
 import pandas as pd
 
 from plasticity.errors import DataError
@@ -68,14 +70,22 @@ def _log(arm: Arm) -> Table:
     )
 
 
+def seed_tables(arm: Arm) -> list[tuple[str, pd.DataFrame]]:
+    """Return stage -> table of seeds of what an arm has.
+
+    A study need not run every stage, and a damaged table is told elsewhere.
+    """
+    found = []
+    for stage in STAGES:
+        with suppress(DataError):
+            found.append((stage, values.table(stage, "seeds", arm.folder)))
+    return found
+
+
 def diverged(arm: Arm) -> list[tuple[str, str, str, str]]:
     """Return condition, what was trained, seed and step of every run that diverged."""
     rows = []
-    for stage in STAGES:
-        try:
-            seeds = values.table(stage, "seeds", arm.folder)
-        except DataError:
-            continue  # a study need not run every stage, and a damaged table is told elsewhere
+    for stage, seeds in seed_tables(arm):
         for _, row in seeds[seeds["status"] != "ok"].iterrows():
             named = [str(row[key]) for key in ("variant", "stream", "learner") if key in row]
             step = row["diverged_step"]

@@ -15,7 +15,6 @@ from plasticity.report.comparison.gather import Arm, Comparison
 from plasticity.report.parts import MISSING, Section, Table
 from plasticity.sections import Intervention
 
-ORDER = ("cycle.acc", "cycle.taa", "ticket.acc")
 PANEL = 210
 MOST_ROWS = 40
 SELECTION, PREFIX = "selection.", "intervention."
@@ -102,7 +101,7 @@ def groups(comparison: Comparison) -> list[Group]:
 
 
 def _differences(comparison: Comparison, arm: Arm, reference: Arm) -> dict[str, dict[int, float]]:
-    found = {name: pairs.differences(comparison, arm, reference, name) for name in ORDER}
+    found = {name: pairs.differences(comparison, arm, reference, name) for name in pairs.ACCURACIES}
     return {name: by_seed for name, by_seed in found.items() if by_seed}
 
 
@@ -117,7 +116,7 @@ def named(found: Sequence[Group]) -> list[tuple[str, Effect]]:
 
 def _measures(found: Sequence[Group]) -> list[str]:
     effects = [one for group in found for one in group.effects]
-    return [name for name in ORDER if any(name in one.differences for one in effects)]
+    return [name for name in pairs.ACCURACIES if any(name in one.differences for one in effects)]
 
 
 def title(found: Sequence[Group]) -> str:

@@ -16,7 +16,6 @@ from plasticity.report.comparison.pairs import Pair
 from plasticity.report.parts import Section
 from plasticity.stats import Interval
 
-ORDER = ("cycle.acc", "cycle.taa", "ticket.acc")
 MOST_ROWS = 30
 CELL, ROW = 96, 46
 SEPARATOR = "; "
@@ -68,7 +67,7 @@ def cells(comparison: Comparison, every: Sequence[Pair]) -> list[Cell]:
     """Return the difference of every pair by every measure that both have."""
     labels = rows(every)
     result = []
-    for measure in ORDER:
+    for measure in pairs.ACCURACIES:
         for pair, row in zip(every, labels, strict=True):
             by_seed = pairs.differences(comparison, pair.grow, pair.prune, measure)
             if interval := pairs.interval(by_seed):
@@ -117,7 +116,7 @@ def _continues(arm: Arm) -> str:
 def title(found: Sequence[Cell]) -> str:
     """Return which cells favour growing and pruning, and how many are undecided."""
     told = []
-    for measure in ORDER:
+    for measure in pairs.ACCURACIES:
         part = [cell.favours for cell in found if cell.measure == measure]
         if part:
             sides = {"grow": "favour grow", "prune": "favour prune", "undecided": "are undecided"}
@@ -158,7 +157,7 @@ def _figure(found: Sequence[Cell]) -> Figure:
     limit = max(0.1, min(FULL, float(shown["mean"].abs().max())))
     shown = shown.assign(ink=[_ink(row, limit) for _, row in shown.iterrows()])
     columns = sorted(set(shown["compactness"]))
-    measures = [name for name in ORDER if (shown["measure"] == name).any()]
+    measures = [name for name in pairs.ACCURACIES if (shown["measure"] == name).any()]
     widest = 7 * max(len(part) for row in order[:MOST_ROWS] for part in row.split(SEPARATOR))
     beside = len(measures) * (len(columns) * CELL + 20) + widest <= ROOM
     panels = [

@@ -12,7 +12,7 @@ from plasticity import RESULTS_VERSION
 from plasticity.files import STUDY_FIGURES, STUDY_HTML, fresh_folder, write_bytes, write_text
 from plasticity.report import charts, theme
 from plasticity.report.charts import Figure
-from plasticity.report.comparison import gather, published, scorecard, sections
+from plasticity.report.comparison import failures, gather, published, scorecard, sections
 from plasticity.report.comparison.gather import Comparison
 from plasticity.report.comparison.verdicts import Decision, Verdict
 from plasticity.report.page import FOLDER, environment, scripts_and_hashes, svg
@@ -39,7 +39,8 @@ def write(comparison: Comparison, root: Path = Path()) -> int:
         write_text(folder / "scorecard.md", scorecard.markdown(comparison.decisions))
         _write_csv(folder / "contrasts.csv", scorecard.frame(comparison.decisions))
         _write_csv(folder / "seeds.csv", scorecard.seeds_frame(comparison.decisions))
-        _write_csv(folder / "values.csv", values_frame(comparison))
+        if not (values := values_frame(comparison)).empty:
+            _write_csv(folder / "values.csv", values)
         if not (beside := published.frame(comparison)).empty:
             _write_csv(folder / "published.csv", beside)
         for figure in _figures(body):
@@ -167,13 +168,13 @@ def _images(params: Params) -> str:
 
 def conditions(comparison: Comparison) -> Table:
     """Return what each condition is, and whether it is there."""
-    found = gather.measured(comparison)
     rows = []
     for arm in comparison.arms:
         settings = "; ".join(f"{key} {value}" for key, value in arm.condition.settings.items())
-        seeds = {len(part.seeds) for part in found.get(arm.name, {}).values()}
-        diverged = {seed for part in found.get(arm.name, {}).values() for seed in part.diverged}
+        tables = [] if arm.why_not else failures.seed_tables(arm)
+        counts = {part["seed"].nunique() for _, part in tables if len(part)}
+        diverged = {seed for _, part in tables for seed in part["seed"][part["status"] != "ok"]}
         state = arm.why_not or ("done" if not diverged else f"done, {len(diverged)} diverged")
-        n = ", ".join(map(str, sorted(seeds))) or MISSING
+        n = ", ".join(map(str, sorted(counts))) or MISSING
         rows.append((arm.name, state, n, settings))
     return Table("Conditions and their settings.", ("", "state", "seeds", "settings"), tuple(rows))

@@ -22,6 +22,8 @@ HARMLESS = (
 )
 """Parameters, and a whole section, that change no weight of the networks compared here; seeds are
 paired, and of the retrained variants the same one is compared."""
+ACCURACIES = ("cycle.acc", "cycle.taa", "ticket.acc")
+"""What is asked of two arms, the first first."""
 THREE = ("cycle.taa", "cycle.acc", "ticket.acc")
 """The measures by which growing and pruning are ranked."""
 

@@ -366,7 +366,7 @@ def _rank_verdict(claim: Claim, found: Correlation) -> tuple[Verdict, str]:
     n = len(found.conditions)
     if not n:
         return "not run", ""
-    if n < ranks.FEWEST_CONDITIONS:
+    if n < ranks.FEWEST_DECIDED:
         return "inconclusive", f"{n} {'condition is' if n == 1 else 'conditions are'} too few"
     if found.rho is None:
         return "inconclusive", f"a measure is the same in all {n} conditions"
