@@ -102,7 +102,8 @@ def test_what_a_seed_that_diverged_is_tested_at_afterwards_does_not_count(tmp_pa
 def test_the_finding_of_costs_counts_only_what_is_sure() -> None:
     found = [(None, 1.0, t_interval(gaps)) for gaps in (ABOVE, NEAR, BELOW, BELOW)]
     assert costs.title(found) == (
-        "At equal training FLOPs grow is ahead in 1 of 4 pairs, prune in 2 (1 undecided)"
+        "When the cheaper of two has spent all its FLOPs and the other, still in training, as "
+        "many, grow is ahead in 1 of 4 pairs, prune in 2 (1 undecided)"
     )
 
 

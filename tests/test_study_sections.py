@@ -130,11 +130,22 @@ def test_only_an_interval_without_zero_favours_a_side(tmp_path: Path) -> None:
     comparison = two(tmp_path, cycle_acc=ABOVE, cycle_taa=NEAR, ticket_acc=BELOW)
     (figure,) = matrix.section(comparison).figures
     assert figure.title == (
-        "Cells of Cycle ACC: 1 favour grow; of Cycle TAA: 1 are undecided; of Ticket ACC: 1 favour "
-        "prune"
+        "Cycle ACC, continuing differently: grow is ahead in 1 of 1 cell, prune in 0 (0 undecided)"
     )
     assert [*figure.data["favours"]] == ["grow", "undecided", "prune"]
     assert [*figure.data["mean"]] == pytest.approx([2.0, 0.0, -2.0])
+
+
+def test_pairs_that_continue_alike_are_counted_apart(tmp_path: Path) -> None:
+    warm = {"op": "prune", "edit.continuity": "warm"}
+    comparison = write_study(tmp_path, {"grow": {}, "prune": {"op": "prune"}, "warm": warm})
+    for arm, gaps in (("grow", ABOVE), ("prune", [0] * 5), ("warm", [4.0 + one for one in ABOVE])):
+        put(comparison, arm, "cycle_acc", [90.0 + gap for gap in gaps])
+    (figure,) = matrix.section(comparison).figures
+    assert figure.title == (
+        "Cycle ACC, both continuing alike: grow is ahead in 0 of 1 cell, prune in 1 (0 undecided); "
+        "continuing differently: grow is ahead in 1 of 1 cell, prune in 0 (0 undecided)"
+    )
 
 
 def test_one_seed_is_no_win(tmp_path: Path) -> None:
@@ -202,13 +213,30 @@ def test_tickets_are_compared_with_their_controls(study: Comparison) -> None:
 
 
 def test_a_ticket_is_more_than_its_width_only_where_the_interval_says_so(tmp_path: Path) -> None:
-    comparison = write_study(tmp_path, {"a": {}, "b": {"compactness": 0.3}, "c": {"op": "prune"}})
-    for arm, gaps in (("a", ABOVE), ("b", NEAR), ("c", BELOW)):
-        put(comparison, arm, "ticket_acc", [90.0] * 5, "random_fresh")
-        put(comparison, arm, "ticket_acc", [90.0 + gap for gap in gaps], "masked_fresh")
-    assert tickets.section(comparison).figures[0].title == (
-        "Kept units are better than as many random ones in 1 of 3 tickets, worse in 1 (1 undecided)"
+    variants = ["masked_fresh", "masked_original", "random_fresh", "random_original"]
+    arms = {"a": {}, "b": {"compactness": 0.3}, "c": {"op": "prune"}}
+    comparison = write_study(
+        tmp_path, {name: one | {"retrain.variants": variants} for name, one in arms.items()}
     )
+    for arm, gaps in (("a", ABOVE), ("b", NEAR), ("c", BELOW)):
+        for weights in ("fresh", "original"):
+            put(comparison, arm, "ticket_acc", [90.0] * 5, f"random_{weights}")
+            put(comparison, arm, "ticket_acc", [90.0 + gap for gap in gaps], f"masked_{weights}")
+    assert tickets.section(comparison).figures[0].title == (
+        "With the weights they started from, kept units are better than as many random ones in 1 "
+        "of 3 tickets, worse in 1 (1 undecided)"
+    )
+
+
+def test_a_ticket_of_fresh_weights_is_no_more_than_its_width_whatever_the_interval(
+    tmp_path: Path,
+) -> None:
+    variants = ["masked_fresh", "random_fresh"]
+    comparison = write_study(tmp_path, {"a": {"retrain.variants": variants}})
+    put(comparison, "a", "ticket_acc", [90.0] * 5, "random_fresh")
+    put(comparison, "a", "ticket_acc", [90.0 + gap for gap in ABOVE], "masked_fresh")
+    title = tickets.section(comparison).figures[0].title
+    assert "differ from fresh weights, so by chance alone" in title
 
 
 def test_marks_of_one_size_are_moved_apart_and_others_stay() -> None:

@@ -10,7 +10,8 @@ from study_tables import write_study
 from plasticity.claims import Reference
 from plasticity.report import lines, numbers
 from plasticity.report.comparison import replicates, stream_tables
-from plasticity.report.comparison.stream_tables import finding
+from plasticity.report.comparison.replicates import read
+from plasticity.report.comparison.stream_tables import changing, finding
 from plasticity.report.parts import percent
 from plasticity.tables import read_table
 
@@ -73,7 +74,7 @@ def test_a_cell_is_the_interval_over_the_seeds_of_the_arm(two):
     assert cells["b backprop"][1] == percent(numbers.interval(rows["taoa"]))
     assert cells["b backprop"][-1] == "3 of 3"
     assert graded.head == (
-        "learner", "mean", "first task", "last task", "loss of plasticity", "early",
+        "learner", "mean", "first task", "last task", "first less last", "early",
         "seeds finished",
     )  # fmt: skip
 
@@ -217,6 +218,30 @@ FADES, STAYS = (9.0, 10.0, 11.0), (-1.0, 0.2, 1.0)
 )  # fmt: skip
 def test_the_title_names_those_whose_interval_excludes_no_loss(places, expected):
     assert finding(places) == expected
+
+
+def test_a_network_of_another_size_is_not_said_to_have_lost_plasticity():
+    places = [losses(operator=FADES, static=FADES)]
+    assert finding(places, {"operator"}) == (
+        "By its 95 % interval plasticity is lost by static in permuted inputs. Less accurate at "
+        "the end, with another number of units: operator in permuted inputs"
+    )
+    assert finding([losses(operator=FADES)], {"operator"}).startswith("No learner of constant size")
+
+
+def test_learners_whose_units_change_are_known_by_their_tables(tmp_path):
+    made = write_study(tmp_path, {"a": {"op": "prune"}})
+    path = made.arm("a").folder / "reports/continual/health.csv"
+    rows = pd.read_csv(path)
+    rows.loc[rows["task"] == rows["task"].max(), "units"] += 1
+    path.write_text(rows.to_csv(index=False, lineterminator="\n"))
+    assert changing(made, read(made)) == {*read(made)["name"]}
+    same = write_study(tmp_path / "same", {"a": {"op": "static"}})
+    flat = pd.read_csv(path).assign(units=4)
+    (same.arm("a").folder / "reports/continual/health.csv").write_text(
+        flat.to_csv(index=False, lineterminator="\n")
+    )
+    assert changing(same, read(same)) == set()
 
 
 def test_of_a_stream_a_diverged_seed_counts_as_its_table_says(tmp_path):

@@ -113,8 +113,19 @@ def test_where_an_arm_is_missing_there_is_no_verdict():
     assert outcome.contrasts[0].notes == ("b was not run",)
     assert outcome.contrasts[0].interval is None
     both = decide(claim(pairs=[(A, B), (A, 0.0)]), {A: values(1.0, 2.0, 1.5), B: "b was not run"})
-    assert both.verdict == "inconclusive"
+    assert both.verdict == "not run"
     assert both.reason == "of 2 contrasts: 1 not run, 1 supported"
+
+
+def test_a_contrast_that_was_not_run_counts_in_the_correction():
+    """So that no verdict is withdrawn when it comes."""
+    found = {A: values(0.0, 0.0, 0.0, 0.0, 0.0), B: values(1.0, 2.0, 0.3, 1.5, 0.4)}
+    alone = decide(claim("more", 0.0, [(A, B)]), found)
+    assert 0.025 < alone.contrasts[0].p < 0.05
+    assert alone.verdict == "contradicted"
+    absent = decide(claim("more", 0.0, [(A, B), (C, B)]), found | {C: "c was not run"})
+    assert absent.contrasts[0].against_holm == 2 * absent.contrasts[0].against
+    assert absent.verdict == "not run"
 
 
 def test_one_seed_is_no_basis():

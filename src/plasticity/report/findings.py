@@ -258,8 +258,10 @@ def control(summary: Summary) -> str:
     """Return whether the kept units beat random ones of the same widths."""
     if summary.op == "dense":
         return "A dense network keeps every unit, so there are no others to compare the kept with"
-    gap = next(iter(summary.controls.values()), None)
-    return wordings.CONTROL[verdict(gap)].format(size=_size(gap), gap=_points(gap))
+    original = summary.controls.get("masked_original")
+    gap = original or next(iter(summary.controls.values()), None)
+    texts = wordings.CONTROL if original else wordings.CONTROL_FRESH
+    return texts[verdict(gap)].format(size=_size(gap), gap=_points(gap))
 
 
 def later(ratios: Ratios) -> str:

@@ -18,6 +18,8 @@ class Table:
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    left: bool = False
+    """All columns are words: aligned left, the last one wraps."""
 
 
 @dataclass(frozen=True)

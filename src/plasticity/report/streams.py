@@ -288,7 +288,7 @@ COLUMNS = {
     "early_acc": ("early", parts.percent),
     "first_task": ("first task", parts.percent),
     "last_task": ("last task", parts.percent),
-    "plasticity_loss": ("loss of plasticity", parts.points),
+    "plasticity_loss": ("first less last", parts.points),
     "steps_90": ("steps to 0.9", parts.plain),
     "loss": ("loss", parts.plain),
     "final_acc": ("all classes at the end", parts.percent),
@@ -315,8 +315,9 @@ def _table(stream: str, steps: int, rows: pd.DataFrame) -> Table:
     base = STREAMS[stream.partition("-")[0]].label
     return Table(
         f"{title_of(stream)} ({base}), {steps:,} steps per task. Accuracies are online ones, each "
-        "batch before it is learned from; early is the first tenth of each task, loss of "
-        "plasticity the first 5 % of the tasks less the last. [95 % t-interval]",
+        "batch before it is learned from; early is the first tenth of each task, first "
+        "less last the first 5 % of the tasks less the last: loss of plasticity, where the number "
+        "of units stays. [95 % t-interval]",
         ("learner", "rate", *(COLUMNS[column][0] for column in shown), "seeds finished"),
         tuple(lines),
     )

@@ -107,6 +107,17 @@ CONTROL: Wordings = {
     "single": "In the one seed the kept units differ from random ones of the same widths by {gap}",
     "none": "Whether the kept units are more than their number was not tested",
 }
+_BY_CHANCE = (
+    "From fresh weights kept units are, on average, as good as any of the same widths; here they "
+    "differ by {gap}"
+)
+CONTROL_FRESH: Wordings = {
+    **CONTROL,
+    "below": _BY_CHANCE,
+    "unclear": _BY_CHANCE,
+    "above": _BY_CHANCE,
+}
+"""The units of a layer are exchangeable then: a difference is chance, whatever its interval."""
 LATER: Wordings = {
     "below": "Newborns of the last event started with less gradient, next to incumbents, than "
     "those of the first ({ratio})",

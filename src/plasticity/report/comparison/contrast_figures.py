@@ -8,6 +8,7 @@ import pandas as pd
 
 from plasticity.report import charts, theme
 from plasticity.report.charts import Figure
+from plasticity.report.comparison import marks
 from plasticity.report.comparison.gather import Comparison
 from plasticity.report.comparison.verdicts import Contrast
 from plasticity.report.parts import Section
@@ -73,10 +74,11 @@ def _figure(unit: str, shown: Sequence[tuple[str, Contrast]]) -> Figure:
     band = "The grey band is the margin. " if one_band else ""
     return Figure(
         f"contrasts_{unit}",
-        f"{apart} of {len(shown)} intervals exclude no difference",
+        f"{apart} of {len(shown)} intervals leave out {1 if unit == 'ratio' else 0}",
         MEASURE[unit],
         "Large dots are means over seeds, whiskers their 95 % t-intervals, small dots single "
-        f"seeds. {band}n = {_span([len(one.seeds) for _, one in shown])} seeds.",
+        f"seeds. {band}{marks.UNCORRECTED}. n = {_span([len(one.seeds) for _, one in shown])} "
+        "seeds.",
         "contrasts.csv, seeds.csv",
         rows,
         charts.spec(chart, "Mean difference of every contrast with its interval and its seeds"),

@@ -33,7 +33,7 @@ def section(comparison: Comparison) -> Section | None:
     differences = at_equal_flops(comparison, found)
     tables = [_table(group) for group in found]
     if differences:
-        tables.append(_pairs_table(comparison, differences))
+        tables.append(_pairs_table(comparison, found, differences))
     return Section(
         "costs",
         "Cost",
@@ -44,7 +44,9 @@ def section(comparison: Comparison) -> Section | None:
             "epoch they are given the same time; per FLOP, the same work. An active-unit step is "
             "one unit that takes part in one optimizer step.",
             "Where a condition had more to spend, its accuracy at equal FLOPs is read off in the "
-            "midst of training, before its learning rate has come down.",
+            "midst of training: before its learning rate has come down and, where it is pruned, "
+            "before it has its final size. Who ends higher is another question; the last table has "
+            "both.",
         ),
         (_figure(found, title(differences)),),
         tuple(tables),
@@ -81,8 +83,9 @@ def title(differences: Sequence[tuple[Pair, float, Interval]]) -> str:
         return "Accuracy along training by epochs, FLOPs and active-unit steps"
     grow, prune, open_ = pairs.ahead([interval for *_, interval in differences])
     return (
-        f"At equal training FLOPs grow is ahead in {grow} of "
-        f"{pairs.counted(len(differences), 'pair')}, prune in {prune} ({open_} undecided)"
+        f"When the cheaper of two has spent all its FLOPs and the other, still in training, as "
+        f"many, grow is ahead in {grow} of {pairs.counted(len(differences), 'pair')}, prune in "
+        f"{prune} ({open_} undecided)"
     )
 
 
@@ -113,8 +116,11 @@ def _shares(curve: Curve, dense: Curve) -> list[str]:
 
 
 def _pairs_table(
-    comparison: Comparison, differences: Sequence[tuple[Pair, float, Interval]]
+    comparison: Comparison,
+    found: Sequence[Group],
+    differences: Sequence[tuple[Pair, float, Interval]],
 ) -> Table:
+    place = {curve.arm.name: curve for group in found for curve in group.curves}
     rows = []
     for pair, flops, interval in differences:
         end = pairs.differences(comparison, pair.grow, pair.prune, "cycle.acc")
@@ -122,6 +128,7 @@ def _pairs_table(
             (
                 pair.text,
                 theme.count(flops),
+                ", ".join(_epoch(place[arm.name], flops) for arm in (pair.grow, pair.prune)),
                 parts.points(interval),
                 parts.points(pairs.interval(end)),
                 str(interval.n),
@@ -129,9 +136,14 @@ def _pairs_table(
         )
     return Table(
         "Grow less prune, paired by seed [95 % t-interval].",
-        ("", "FLOPs", "at equal FLOPs", "at the end (Cycle ACC)", "n"),
+        ("", "FLOPs", "spent by epoch", "at equal FLOPs", "at the end (Cycle ACC)", "n"),
         tuple(rows),
     )
+
+
+def _epoch(curve: Curve, flops: float) -> str:
+    """Return the epoch at which a condition has spent so much, of how many."""
+    return f"{curve.epoch(flops):.3g} of {curve.rows['epoch'].max()}"
 
 
 def frame(found: Sequence[Curve]) -> pd.DataFrame:
@@ -174,8 +186,9 @@ def _figure(found: Sequence[Group], finding: str) -> Figure:
         finding,
         "Mean test accuracy (%) along training, against epochs, training FLOPs or active-unit "
         "steps, as chosen below",
-        f"Lines are means over seeds, without their bands; {marks.n_of(table['n'])}. Diverged "
-        f"seeds count as chance. The tables below have the intervals.{left}",
+        f"Lines are means over seeds, without their bands; {marks.n_of(table['n'])}. "
+        f"{marks.UNCORRECTED}. Diverged seeds count as chance. The tables below have the "
+        f"intervals.{left}",
         "train/history.csv",
         table,
         charts.spec(

@@ -47,6 +47,11 @@ class Curve:
                 found[int(seed)] = float(np.interp(flops, spent, rows["acc"].to_numpy(float)))
         return found
 
+    def epoch(self, flops: float) -> float:
+        """Return the epoch, with its fraction, at which so much was spent, as mean over seeds."""
+        mean = self.rows.groupby("epoch")["flops"].mean()
+        return float(np.interp(flops, mean.to_numpy(float), mean.index.to_numpy(float)))
+
 
 @dataclass(frozen=True)
 class Group:

@@ -57,7 +57,10 @@ def section(comparison: Comparison) -> Section | None:
             "Each cell compares two conditions that differ in growing or pruning, and in nothing "
             "else but what continues at an event where the row says so. Cycle ACC is the accuracy "
             "of the network that was edited, Cycle TAA its mean over the way there, Ticket ACC "
-            "that of the final network trained again from scratch.",
+            "that of the final network trained again from scratch, of the first variant that both "
+            "have. Warm means that weights go on through an event, rewinds that survivors go back "
+            "to their initial ones: only where both do the same is it growing or pruning alone "
+            "that differs.",
         ),
         (_figure(found),),
     )
@@ -114,15 +117,28 @@ def _continues(arm: Arm) -> str:
 
 
 def title(found: Sequence[Cell]) -> str:
-    """Return which cells favour growing and pruning, and how many are undecided."""
-    told = []
-    for measure in pairs.ACCURACIES:
-        part = [cell.favours for cell in found if cell.measure == measure]
-        if part:
-            sides = {"grow": "favour grow", "prune": "favour prune", "undecided": "are undecided"}
-            count = [f"{part.count(side)} {words}" for side, words in sides.items() if side in part]
-            told.append(f"{MEASURES[measure].label}: {theme.listed(count)}")
-    return f"Cells of {'; of '.join(told)}"
+    """Return which cells of Cycle ACC favour whom, those where both continue alike first.
+
+    Of the first measure that there is, where nothing has a Cycle ACC.
+    """
+    measure = found[0].measure
+    shown = [cell for cell in found if cell.measure == measure]
+    told = [
+        f"{words}: {_count(part)}"
+        for words, alike in (("both continuing alike", True), ("continuing differently", False))
+        if (part := [cell.favours for cell in shown if _alike(cell.pair) == alike])
+    ]
+    return f"{MEASURES[measure].label}, {'; '.join(told)}"
+
+
+def _alike(pair: Pair) -> bool:
+    return _continues(pair.grow) == _continues(pair.prune)
+
+
+def _count(favours: Sequence[str]) -> str:
+    grow, prune, open_ = (favours.count(side) for side in ("grow", "prune", "undecided"))
+    of = pairs.counted(len(favours), "cell")
+    return f"grow is ahead in {grow} of {of}, prune in {prune} ({open_} undecided)"
 
 
 def frame(found: Sequence[Cell]) -> pd.DataFrame:
@@ -176,9 +192,10 @@ def _figure(found: Sequence[Cell]) -> Figure:
         "matrix",
         title(found),
         "Test accuracy of grow less that of prune, in points, paired by seed; columns are the "
-        "share of weights that is left",
-        "Blue cells favour grow, vermillion ones prune; the brackets are 95 % t-intervals. A pale "
-        "cell is undecided: its interval holds 0, or one seed has none. "
+        "compactness, the budget of hidden weights",
+        "Blue cells favour grow, vermillion ones prune; the brackets are 95 % t-intervals. Cells "
+        "with a thin grey outline and grey text are undecided: the interval holds 0, or one seed "
+        "has none. "
         f"{marks.UNCORRECTED}. {marks.n_of(table['n'])}; diverged seeds count as chance."
         + (f" The first {MOST_ROWS} of {len(order)} rows are drawn." if left > 0 else ""),
         "train/seeds.csv, retrain/seeds.csv",
@@ -235,7 +252,15 @@ def _panel(
         scale=alt.Scale(domain=["undecided", "weak", "strong"], range=["@muted", "@ink", "#fff"]),
         legend=None,
     )
-    cell = base.mark_rect(cornerRadius=3, stroke="@grid").encode(
+    cell = base.mark_rect(cornerRadius=3).encode(
+        stroke=alt.Stroke(
+            "favours:N",
+            scale=alt.Scale(
+                domain=["grow", "prune", "undecided"], range=["@grow", "@prune", "@grid"]
+            ),
+            legend=None,
+        ),
+        strokeWidth=alt.condition("datum.favours === 'undecided'", alt.value(1), alt.value(2)),
         fill=alt.Fill(
             "mean:Q",
             scale=alt.Scale(

@@ -1,14 +1,15 @@
 """The study's page and its tables: one offline file, and every number of it as CSV."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pandas as pd
 import vl_convert
 
 from plasticity import RESULTS_VERSION
+from plasticity.catalogue import RETRAIN_VARIANTS
 from plasticity.files import STUDY_FIGURES, STUDY_HTML, fresh_folder, write_bytes, write_text
 from plasticity.report import charts, theme
 from plasticity.report.charts import Figure
@@ -91,6 +92,7 @@ def render(comparison: Comparison, body: Sequence[Section]) -> str:
         numbering={figure.name: place for place, figure in enumerate(figures, start=1)},
         specs={figure.name: figure.spec for figure in figures},
         conditions=conditions(comparison),
+        variants=" ".join(f"{name}: {text}." for name, text in RETRAIN_VARIANTS.items()),
         code=comparison.code,
         version=RESULTS_VERSION,
         palettes=theme.PALETTES,
@@ -131,13 +133,21 @@ def lead(comparison: Comparison) -> str:
     for one in comparison.decisions:
         by.setdefault(one.verdict, []).append(one)
     told = [
-        f"Contradicted is {one.claim.name}: {one.claim.says[0].lower()}{one.claim.says[1:]}."
+        f"Contradicted is {one.claim.name}: {one.claim.says[0].lower()}{one.claim.says[1:]} "
+        f"({scorecard.against(one)})."
         for one in by.get("contradicted", [])
     ]
-    for verdict in ("supported", "inconclusive", "not run"):
-        if names := [one.claim.name for one in by.get(verdict, [])]:
+    begun = [one for one in by.get("not run", []) if any(part.seeds for part in one.contrasts)]
+    rest = [one for one in by.get("not run", []) if one not in begun]
+    for words, some in (
+        ("Supported", by.get("supported", [])),
+        ("Inconclusive", by.get("inconclusive", [])),
+        ("Run in part, so without a verdict,", begun),
+        ("Not run", rest),
+    ):
+        if names := [one.claim.name for one in some]:
             noun = "is" if len(names) == 1 else "are"
-            told.append(f"{verdict.capitalize()} {noun} {theme.listed(names)}.")
+            told.append(f"{words} {noun} {theme.listed(names)}.")
     return " ".join(told)
 
 
@@ -169,12 +179,29 @@ def _images(params: Params) -> str:
 def conditions(comparison: Comparison) -> Table:
     """Return what each condition is, and whether it is there."""
     rows = []
+    given = [arm.condition.settings for arm in comparison.arms]
+    shared = {key: value for key, value in given[0].items() if all(
+        key in one and one[key] == value for one in given)} if len(given) > 1 else {}  # fmt: skip
     for arm in comparison.arms:
-        settings = "; ".join(f"{key} {value}" for key, value in arm.condition.settings.items())
+        own = {key: value for key, value in arm.condition.settings.items() if key not in shared}
         tables = [] if arm.why_not else failures.seed_tables(arm)
         counts = {part["seed"].nunique() for _, part in tables if len(part)}
         diverged = {seed for _, part in tables for seed in part["seed"][part["status"] != "ok"]}
         state = arm.why_not or ("done" if not diverged else f"done, {len(diverged)} diverged")
         n = ", ".join(map(str, sorted(counts))) or MISSING
-        rows.append((arm.name, state, n, settings))
-    return Table("Conditions and their settings.", ("", "state", "seeds", "settings"), tuple(rows))
+        rows.append((arm.name, state, n, _settings(own)))
+    common = f" All have {_settings(shared)}." if shared else ""
+    return Table(
+        f"Conditions and their settings.{common}",
+        ("", "state", "seeds", "settings"),
+        tuple(rows),
+        left=True,
+    )
+
+
+def _settings(given: Mapping[str, Any]) -> str:
+    """Return settings in words; lists without brackets, which stand for intervals."""
+    return "; ".join(
+        f"{key} {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}"
+        for key, value in given.items()
+    )

@@ -24,6 +24,8 @@ class Plan:
     """Standard deviation of a seed's difference, in points."""
     detectable: float
     """The smallest difference that as many seeds as were run find with 80 % power."""
+    size: float
+    """The difference that is asked for, in points."""
     to_find: int | None
     """Seeds that find a difference of the size asked for; None beyond ``MOST``."""
     to_equate: int | None
@@ -54,6 +56,7 @@ def plans(comparison: Comparison, difference: float | None = None) -> list[Plan]
                     interval.n,
                     deviation,
                     planning.detectable(interval.n, deviation, POWER),
+                    size,
                     _within(planning.seeds_for, size, deviation),
                     _within(planning.seeds_for_equivalence, size, deviation),
                 )
@@ -82,6 +85,7 @@ def section(comparison: Comparison) -> Section | None:
             str(plan.n),
             f"{plan.deviation:.2f}",
             f"{plan.detectable:.2f}",
+            f"{plan.size:g}",
             _count(plan.to_find),
             _count(plan.to_equate),
         )
@@ -90,9 +94,10 @@ def section(comparison: Comparison) -> Section | None:
     head = (
         "",
         "seeds run",
-        "deviation of a seed's difference",
-        "difference found with 80 %",
-        "seeds to find a margin",
+        "deviation of a seed's difference (points)",
+        "difference found in 80 % (points)",
+        "margin (points)",
+        "seeds to find the margin",
         "seeds to show equality",
     )
     return Section(

@@ -292,7 +292,7 @@ def _failures(far: Sequence[Cell]) -> Table:
 
 def _finding(judged: Sequence[Cell], far: int) -> str:
     if not judged:
-        return "Nothing here is of the published size: no difference is a failure to replicate"
+        return "Nothing here is of the published size: a difference is no failure to replicate"
     noun = "number" if len(judged) == 1 else "numbers"
     chance = math.fsum(
         by_chance(APART, cell.ours.n, cell.published.n)

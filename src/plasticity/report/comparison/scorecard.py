@@ -15,6 +15,8 @@ from plasticity.report.comparison.verdicts import Contrast, Correlation, Decisio
 from plasticity.report.parts import MISSING
 
 WIDTH, HEIGHT = 190, 22
+BOUNDED = ("same", "not_less", "not_more")
+"""What is expected up to a margin; ``more`` and ``less`` are than none."""
 SPAN = 4.0
 """Margins, or the factor, that a glyph shows on either side; what lies beyond ends in an arrow."""
 
@@ -108,6 +110,16 @@ def value(one: Contrast) -> str:
     return theme.plain(one.interval, sign=True)
 
 
+def against(decision: Decision) -> str:
+    """Return what contradicts a claim: contrasts with their means, intervals and n."""
+    if decision.correlation is not None:
+        return correlation_text(decision.correlation)
+    found = [one for one in decision.contrasts if one.verdict == "contradicted"]
+    told = "; ".join(f"{one.text}: {value(one)}, n {len(one.seeds)}" for one in found)
+    lacking = sum(one.verdict == "not run" for one in decision.contrasts)
+    return f"{told}; {lacking} of {len(decision.contrasts)} not run" if lacking else told
+
+
 def correlation_text(found: Correlation) -> str:
     """Return rho with its interval and its p, or a dash."""
     if found.rho is None:
@@ -154,7 +166,7 @@ def glyph(one: Contrast) -> Markup:
 
     middle = HEIGHT / 2
     marks = []
-    if one.margin:
+    if one.margin and one.expects in BOUNDED:
         left, right = x(-one.margin), x(one.margin)
         marks.append(
             f'<rect class="band" x="{left:.1f}" y="1" width="{right - left:.1f}" height="20"/>'

@@ -21,6 +21,9 @@ from plasticity.stats import Interval
 WIDE, NARROW, HEIGHT = 560, 300, 320
 TOP = 5
 """Points below the best mean that the zoomed axis shows."""
+REWINDS = alt.StrokeDash(
+    "rewinds:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]]), legend=None
+)
 MOST_SEED_LINES = 240
 """Thin lines of one figure."""
 
@@ -51,8 +54,9 @@ def section(comparison: Comparison) -> Section | None:
         "",
         (
             "Each line is a condition, by its mean over the trajectory, its end, and its final "
-            "network trained again from scratch. Where the line of a network that grew crosses "
-            "that of one that was pruned, the measure decides who is ahead.",
+            "network trained again from scratch. Dashed lines rewind, the others go on with "
+            "their weights. Where the line of a network that grew crosses that of one that was "
+            "pruned, the means are in another order; the title says whether intervals support it.",
         ),
         (_figure(comparison, panels, found, title(comparison, every), left),),
     )
@@ -98,6 +102,7 @@ def frame(arms: Sequence[Arm], found: Mapping[str, Mapping[str, Values]]) -> pd.
                 {
                     "condition": arm.name,
                     "op": arm.params.op,
+                    "rewinds": arm.params.rewinds,
                     "dataset": arm.params.dataset,
                     "measure": MEASURES[measure].label,
                     "mean": interval.mean,
@@ -215,7 +220,7 @@ def _panel(table: pd.DataFrame, seeds: pd.DataFrame, order: Sequence[str], axis:
         base.transform_filter("isValid(datum.low)")
         .mark_rule(strokeWidth=1.2, opacity=0.55, clip=True)
         .encode(y=alt.Y("low:Q", scale=scale, title="test accuracy (%)"), y2="high:Q"),
-        base.mark_line(strokeWidth=theme.LINE, clip=True).encode(y=y, strokeDash=marks.dashed(ops)),
+        base.mark_line(strokeWidth=theme.LINE, clip=True).encode(y=y, strokeDash=REWINDS),
         base.mark_point(size=54, filled=True, opacity=1, clip=True).encode(
             y=y, shape=shape, tooltip=tips
         ),

@@ -1,6 +1,6 @@
 """Who goes on learning: every learner of every arm, stream by stream."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
@@ -28,7 +28,7 @@ def section(comparison: Comparison) -> Section | None:
         return None
     places = _drawn(seeds)
     left = f"{replicates.diverged_text(seeds)}{_left_out(seeds, places)}"
-    figures = [_accuracy(comparison, places, left)]
+    figures = [_accuracy(comparison, seeds, places, left)]
     if (found := _health(comparison, places)) is not None:
         figures.append(found)
     return Section(
@@ -52,13 +52,29 @@ def _panels(seeds: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _drawn(seeds: pd.DataFrame) -> list[pd.DataFrame]:
     """Return what is drawn: of each stream the shortest length, and not more than a page holds."""
-    done = replicates.counted(seeds)
-    shortest = done.groupby(PLACE)["task_steps"].transform("min")
     kept = []
-    for part in _panels(done[done["task_steps"] == shortest])[:MOST_PANELS]:
+    for part in _shortest(seeds)[:MOST_PANELS]:
         names = replicates.ordered(part)[: lines.MOST_LINES]
         kept.append(part[part["name"].isin(names)])
     return kept
+
+
+def _shortest(seeds: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the replicates of each stream at its shortest length."""
+    done = replicates.counted(seeds)
+    shortest = done.groupby(PLACE)["task_steps"].transform("min")
+    return _panels(done[done["task_steps"] == shortest])
+
+
+def changing(comparison: Comparison, seeds: pd.DataFrame) -> set[str]:
+    """Return the names of learners whose number of units changes in a stream."""
+    found = set()
+    for part in (whole for panel in _shortest(seeds) if len(whole := numbers.finished(panel))):
+        rows = replicates.table(comparison, "health", part)
+        if len(rows):
+            units = rows.groupby(["name", "task"])["units"].mean().groupby("name")
+            found |= {str(name) for name, count in units.nunique().items() if count > 1}
+    return found
 
 
 def _left_out(seeds: pd.DataFrame, places: Sequence[pd.DataFrame]) -> str:
@@ -87,7 +103,9 @@ def _length(part: pd.DataFrame) -> str:
     return f"{int(one['tasks']):,} tasks of {int(one['task_steps']):,} steps"
 
 
-def _accuracy(comparison: Comparison, places: Sequence[pd.DataFrame], left: str) -> Figure:
+def _accuracy(
+    comparison: Comparison, seeds: pd.DataFrame, places: Sequence[pd.DataFrame], left: str
+) -> Figure:
     """Return online accuracy by task, a panel for each stream."""
     tables, panels = [], []
     width = lines.PANEL if len(places) > 1 else 2 * lines.PANEL
@@ -110,7 +128,7 @@ def _accuracy(comparison: Comparison, places: Sequence[pd.DataFrame], left: str)
     table = pd.concat(tables, ignore_index=True)
     return Figure(
         "stream_accuracy",
-        finding(places),
+        finding(_shortest(seeds), changing(comparison, seeds)),
         "Online accuracy (%): each batch before it is learned from, mean over a task; of a "
         "regression the squared error. The axes do not start at zero and differ between streams",
         f"Lines are means over seeds. {charts.band_text(table)}; {lines.n(table)}. Of many tasks "
@@ -130,23 +148,38 @@ def _placed(table: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
     return replicates.placed(table.assign(task_steps=part["task_steps"].iloc[0]), part)
 
 
-def finding(places: Sequence[pd.DataFrame]) -> str:
-    """Return who by its interval learns the last tasks of a stream less well than the first."""
+def finding(places: Sequence[pd.DataFrame], resized: Collection[str] = ()) -> str:
+    """Return who by its interval learns the last tasks of a stream less well than the first.
+
+    Parameters
+    ----------
+    places
+        The replicates of each stream.
+    resized
+        Learners whose number of units changes: that alone can make the last tasks harder.
+    """
     graded = [part for part in places if part["plasticity_loss"].notna().any()]
     if not graded:
         return "Squared error by task"
     streams = [str(part["stream"].iloc[0]) for part in graded]
-    texts, none = [], 0
+    texts, others, none = [], [], 0
     for stream, part in zip(streams, graded, strict=True):
         length = f" ({_length(part)})" if streams.count(stream) > 1 else ""
-        if fading := _fading(part):
+        same = part[~part["name"].isin(resized)]
+        if fading := _fading(same):
             texts.append(f"by {fading} in {title_of(stream)}{length}")
-        else:
+        elif len(same):
             none += 1
-    if not texts:
-        return "No learner loses plasticity by its 95 % interval"
-    rest = f"; by none in {none} more" if none else ""
-    return f"By its 95 % interval plasticity is lost {'; '.join(texts)}{rest}"
+        if fading := _fading(part[part["name"].isin(resized)]):
+            others.append(f"{fading} in {title_of(stream)}{length}")
+    kind = "learner of constant size" if others else "learner"
+    told = f"No {kind} loses plasticity by its 95 % interval"
+    if texts:
+        rest = f"; by none in {none} more" if none else ""
+        told = f"By its 95 % interval plasticity is lost {'; '.join(texts)}{rest}"
+    if others:
+        told += f". Less accurate at the end, with another number of units: {'; '.join(others)}"
+    return told
 
 
 def _fading(part: pd.DataFrame) -> str:
@@ -213,8 +246,9 @@ def _table(part: pd.DataFrame) -> Table:
     stream, *length = _title(part)
     base = STREAMS[str(part["stream"].iloc[0]).partition("-")[0]].label
     explained = (
-        "Mean is the total average online accuracy, early its first tenth of each task, loss of "
-        "plasticity the first 5 % of the tasks less the last."
+        "Mean is the total average online accuracy, early its first tenth of each task, first "
+        "less last that of the first 5 % of the tasks less the last: loss of plasticity, where the "
+        "number of units stays."
         if graded
         else "Loss is the mean squared error over the stream."
     )

@@ -51,7 +51,9 @@ def section(comparison: Comparison) -> Section | None:
         ]
         for name, control in CONTROLS
     }
-    random = [found for _, _, found in differences["random units"]]
+    telling = [
+        found for _, kept, found in differences["random units"] if kept.endswith("_original")
+    ]
     return Section(
         "tickets",
         "Tickets",
@@ -59,13 +61,16 @@ def section(comparison: Comparison) -> Section | None:
         "",
         (
             "The extracted network is trained again from scratch: with the units that were kept, "
-            "with as many random ones, or built physically small. Networks that had their units "
-            "from the start and never changed are the control that costs nothing to find.",
+            "with as many random ones (random), in the full network (masked) or built small "
+            "(physical). Networks that had their units from the start and never changed are the "
+            "control that costs nothing to find.",
             "With fresh weights the units of a layer are exchangeable: which of them were kept "
             "cannot matter on average, so such tickets of the same widths differ by chance alone. "
-            "With the weights that units started from it can.",
+            "With the weights that units started from it can. Random and physically small networks "
+            "of one size are the same runs in every condition, so differences to them are not "
+            "independent of each other.",
         ),
-        (_figure(table, title(random)),),
+        (_figure(table, title(telling, fresh=bool(differences["random units"]))),),
         (_table(comparison, differences),) if any(differences.values()) else (),
     )
 
@@ -83,14 +88,16 @@ def less(comparison: Comparison, arm: Arm, first: str, second: str) -> Interval 
     return pairs.interval(pairs.less(one.by_seed, other.by_seed))
 
 
-def title(found: Sequence[Interval]) -> str:
-    """Return in how many conditions kept units are better than random ones."""
+def title(found: Sequence[Interval], *, fresh: bool) -> str:
+    """Return in how many conditions kept units are better than random ones, where they can be."""
     if not found:
-        return "Accuracy of retrained networks by their size; no random units were retrained"
+        rest = "from fresh weights, so by chance alone" if fresh else "were not retrained"
+        told = "kept units and random ones differ" if fresh else "random units"
+        return f"Accuracy of retrained networks by their size; {told} {rest}"
     more, fewer, open_ = pairs.ahead(found)
     return (
-        f"Kept units are better than as many random ones in {more} of "
-        f"{pairs.counted(len(found), 'ticket')}, worse in {fewer} ({open_} undecided)"
+        "With the weights they started from, kept units are better than as many random ones in "
+        f"{more} of {pairs.counted(len(found), 'ticket')}, worse in {fewer} ({open_} undecided)"
     )
 
 

@@ -6,7 +6,8 @@ when the 90 % interval lies within the margin (two one-sided tests at 5 %), and 
 the 95 % interval lies outside. Anything else is inconclusive.
 
 A claim that says the same of several contrasts is supported when every one is: that needs no
-correction. It is contradicted when at least one is, after Holm's correction within the claim.
+correction. It is contradicted when at least one is, after Holm's correction for all contrasts that
+the claim states, run or not. While one of them was not run, a claim is contradicted or not run.
 
 A correlation across conditions is decided where its interval excludes 0 and, of all orders of the
 conditions, at most 5 % are as far from none: of few conditions the interval alone decides too
@@ -117,9 +118,11 @@ def decide(claim: Claim, found: Found) -> Decision:
     if claim.across:
         return _correlated(claim, found)
     contrasts = [_contrast(claim, pair, found) for pair in claim.contrasts]
-    corrected = significance.holm([one.against for one in contrasts])
+    corrected = significance.holm([1.0 if (p := one.against) is None else p for one in contrasts])
     contrasts = [
         replace(one, against_holm=p, verdict=_softened(one.verdict, p))
+        if one.against is not None
+        else one
         for one, p in zip(contrasts, corrected, strict=True)
     ]
     verdict, reason = _together([one.verdict for one in contrasts])
@@ -139,10 +142,10 @@ def _together(verdicts: Sequence[Verdict]) -> tuple[Verdict, str]:
     reason = f"of {len(verdicts)} contrasts: {parts}" if len(verdicts) > 1 else ""
     if "contradicted" in count:
         return "contradicted", reason
+    if "not run" in count:
+        return "not run", reason
     if set(count) == {"supported"}:
         return "supported", reason
-    if set(count) == {"not run"}:
-        return "not run", reason
     return "inconclusive", reason
 
 
@@ -172,7 +175,7 @@ def _contrast(claim: Claim, pair: tuple[Any, Any], found: Found) -> Contrast:
         against=None,
         against_holm=None,
         verdict="not run",
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
     )
     return _tested(empty, apart=all(isinstance(part, Reference) for part in pair))
 
