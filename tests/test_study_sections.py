@@ -236,7 +236,7 @@ def test_a_ticket_of_fresh_weights_is_no_more_than_its_width_whatever_the_interv
     put(comparison, "a", "ticket_acc", [90.0] * 5, "random_fresh")
     put(comparison, "a", "ticket_acc", [90.0 + gap for gap in ABOVE], "masked_fresh")
     title = tickets.section(comparison).figures[0].title
-    assert "differ from fresh weights, so by chance alone" in title
+    assert "from fresh weights, kept units and random ones differ by chance alone" in title
 
 
 def test_marks_of_one_size_are_moved_apart_and_others_stay() -> None:

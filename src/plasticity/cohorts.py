@@ -184,6 +184,7 @@ def _means(
             median = None
             if "log_gradient" in columns and not cohort.startswith("matched"):
                 chosen = columns["log_gradient"][row][feeling[index, row] > 0]
+                # Of an even number torch takes the lower of the two in the middle.
                 median = float(chosen.median()) if len(chosen) else None
             result.append(
                 {

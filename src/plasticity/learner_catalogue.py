@@ -83,7 +83,11 @@ LEARNERS = {
         "Lillo & Cheney 2026 (ICLR)",
         {"intervention.activation": "random_smooth_leaky"},
     ),
-    "crelu": Learner("CReLU", "Abbas et al. 2023", {"intervention.activation": "crelu"}),
+    "crelu": Learner(
+        "CReLU, with twice the outgoing weights",
+        "Abbas et al. 2023",
+        {"intervention.activation": "crelu"},
+    ),
     "layer_norm": Learner(
         "layer normalisation",
         "Lyle et al. 2023",
@@ -143,7 +147,9 @@ LEARNERS = {
         {"continual.reset_head": True, **_AT_TASKS},
     ),
     "full_reset": Learner(
-        "a fresh network in every task (it is told when)", "control", {**_REWIND, **_AT_TASKS}
+        "back to the initial weights in every task (it is told when)",
+        "control",
+        {**_REWIND, **_AT_TASKS},
     ),
     "growing": Learner(
         "random units added in every task, to the full network (it is told when)",

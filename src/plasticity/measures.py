@@ -49,7 +49,9 @@ def units_text(widths: Sequence[int]) -> str:
 def newborn_ratio(rows: Iterable[Row], column: str, moment: str, ok: set[int]) -> Interval | None:
     """Return the log newborn/incumbent ratio: per seed its mean over layers and events, then t.
 
-    Events at step 0 are left out: there everybody is untrained. None where there are no newborns.
+    Events at step 0 are left out: there everybody is untrained. So is a layer of an event where
+    either mean is 0, which has no logarithm; the report counts those. None where there are no
+    newborns.
 
     Parameters
     ----------

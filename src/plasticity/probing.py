@@ -182,7 +182,7 @@ def _updates(current: Run, before: Weights) -> cohorts.Updates:
         for new, old in ((now.incoming, then.incoming), (now.outgoing, then.outgoing)):
             size = old.double().norm(dim=2)
             ratio = (new.double() - old.double()).norm(dim=2) / torch.where(size > 0, size, 1)
-            pair.append(torch.where(size > 0, ratio, 0))
+            pair.append(torch.where(size > 0, ratio, 0))  # undefined for a side that was 0
         result.append((pair[0], pair[1]))
     return tuple(result)
 

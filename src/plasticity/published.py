@@ -52,7 +52,13 @@ class Row:
 _INTERVENTION = {
     key: value for key, value in learner_catalogue.PLAIN.items() if "intervention" in key
 }
-_STRUCTURE = {"edit.seed_fraction": 0.1, "edit.layers": "head", "edit.maturity": 0}
+_STRUCTURE = {
+    "edit.seed_fraction": 0.1,
+    "edit.count_rule": "ceil_remaining",
+    "edit.layers": "head",
+    "edit.maturity": 0,
+    "measure.activation_threshold": 0.05,
+}
 _CYCLES = {"edit.cycles": 5}
 _SELECTION = {"activation": "activation_frequency", "gradient": "gradient"}
 
@@ -283,7 +289,7 @@ def _settings(line: _Line, dataset: str) -> dict[str, Any]:
 def _mlp(line: _Line) -> Row:
     dataset, group = line.known("dataset", _SETS)
     line.known("arm", _OPERATORS)
-    own = {} if line["arm"] == "dense" else {**_CYCLES, "edit.allocation": "neutral"}
+    own = dict(_CYCLES) if line["arm"] == "dense" else {**_CYCLES, "edit.allocation": "neutral"}
     row = Row("T3", group, _named(line), line.cells, _settings(line, dataset) | own)
     if line["dataset"] == "mnist_iid":
         return replace(row, size=_SIZES["mnist"])
@@ -305,7 +311,7 @@ def _convnet(dataset: str, line: _Line) -> Row:
         settings["edit.allocation"] = line["allocation"]
         more += [line["allocation"]] if line["table"] == "T9" else []
     if line["arm"] == "dense":
-        settings = {}
+        settings = dict(_CYCLES)  # nothing is edited, but its TAA is a mean over ends of cycles
     label = catalogue.DATASETS[dataset].label
     name = _named(line, *more)
     settings = _settings(line, dataset) | settings

@@ -187,7 +187,7 @@ def images_of(
 
 
 def _subset(source: Source, seed: int) -> Integers:
-    """Return the images that every task of a seed shows."""
+    """Return the images that every task of a seed shows: random ones; the paper has the first."""
     order = rng.stream(seed, "stream_order").permutation(len(source.labels))
     return order[: source.num_images]
 

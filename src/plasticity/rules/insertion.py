@@ -185,7 +185,9 @@ def tiny(
     were silent on the probe are 0.
 
     Source: Verbockhaven et al. 2024 (TINY), proposition 3.2. Deviations: norms are matched in place
-    of a line search (incoming: the incumbents' mean; outgoing: ``scale`` times it). The proposition
+    of a line search (incoming: the incumbents' mean; outgoing: ``scale`` times it), so pairs are
+    not weighted by their singular values; where there are fewer pairs than newborns, random
+    mixtures of them fill up. The proposition
     takes the activation function as linear, where (u, v) and (-u, -v) are one unit; here they are
     two, and the better one is taken. As act(z) - act(-z) = c z, where c is 1 for ReLU and GELU and
     1 + slope for the leaky functions, it lowers the loss along R, and so is never born dead.

@@ -91,9 +91,12 @@ def less(comparison: Comparison, arm: Arm, first: str, second: str) -> Interval 
 def title(found: Sequence[Interval], *, fresh: bool) -> str:
     """Return in how many conditions kept units are better than random ones, where they can be."""
     if not found:
-        rest = "from fresh weights, so by chance alone" if fresh else "were not retrained"
-        told = "kept units and random ones differ" if fresh else "random units"
-        return f"Accuracy of retrained networks by their size; {told} {rest}"
+        if not fresh:
+            return "Accuracy of retrained networks by their size; no random units were retrained"
+        return (
+            "Accuracy of retrained networks by their size; from fresh weights, kept units and "
+            "random ones differ by chance alone"
+        )
     more, fewer, open_ = pairs.ahead(found)
     return (
         "With the weights they started from, kept units are better than as many random ones in "
