@@ -206,7 +206,7 @@ def interval_rows(
         "name:N",
         sort=list(order),
         title=None,
-        axis=alt.Axis(grid=False, labelColor="@ink", labelLimit=420, labelPadding=10),
+        axis=alt.Axis(grid=False, labelColor="@ink", labelLimit=520, labelPadding=10),
     )
     base = alt.Chart(data(frame)).encode(y=y)
     tooltip = [

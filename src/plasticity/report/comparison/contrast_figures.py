@@ -18,7 +18,9 @@ MEASURE = {
     "ratio": "Ratio of the first side to the second",
     "error": "Difference of the error, first side less second",
 }
-WIDTH = 520
+WIDTH, ROOM = 520, 880
+"""Pixels of the axis, and of it with the names of its rows, where they are long."""
+LETTER = 6.6
 ROW = 34
 
 
@@ -68,7 +70,7 @@ def _figure(unit: str, shown: Sequence[tuple[str, Contrast]]) -> Figure:
         lines = _lines(scale, margins if unit == "points" else set())
     chart = alt.layer(
         *lines, charts.interval_rows(rows, order, x, dots, "@dense", "circle")
-    ).properties(width=WIDTH, height=ROW * len(order))
+    ).properties(width=min(WIDTH, ROOM - LETTER * max(map(len, order))), height=ROW * len(order))
     apart = sum(_excludes_none(one) for _, one in shown)
     one_band = unit == "points" and len({one.margin for _, one in shown}) == 1
     band = "The grey band is the margin. " if one_band else ""

@@ -58,10 +58,11 @@ def dashed(ops: Iterable[str]) -> alt.StrokeDash:
     return alt.StrokeDash("op:N", scale=scale, legend=None)
 
 
-def legend(title: str | None = None) -> alt.Legend:
+def legend(title: str | None = None, columns: int = 0) -> alt.Legend:
     """Return a legend below a figure."""
     return alt.Legend(
         orient="bottom",
+        columns=columns,
         title=title,
         labelColor="@muted",
         titleColor="@muted",

@@ -176,10 +176,15 @@ def _figure(found: Sequence[Cell]) -> Figure:
     measures = [name for name in pairs.ACCURACIES if (shown["measure"] == name).any()]
     widest = 7 * max(len(part) for row in order[:MOST_ROWS] for part in row.split(SEPARATOR))
     beside = len(measures) * (len(columns) * CELL + 20) + widest <= ROOM
+    # One above the other, each panel has rows of its own.
+    rows_of = {
+        name: [row for row in order[:MOST_ROWS] if beside or row in set(some["row"])]
+        for name, some in shown.groupby("measure")
+    }
     panels = [
-        _panel(shown[shown["measure"] == name], order[:MOST_ROWS], columns, limit).properties(
+        _panel(shown[shown["measure"] == name], rows_of[name], columns, limit).properties(
             width=CELL * len(columns),
-            height=ROW * min(len(order), MOST_ROWS),
+            height=ROW * len(rows_of[name]),
             title=alt.TitleParams(MEASURES[name].label, offset=8),
         )
         for name in measures

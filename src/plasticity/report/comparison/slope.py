@@ -182,7 +182,9 @@ def _panel(table: pd.DataFrame, seeds: pd.DataFrame, order: Sequence[str], axis:
     x = alt.X(
         "measure:N",
         title=None,
-        scale=alt.Scale(type="point", padding=0.3, domain=list(order)),
+        scale=alt.Scale(
+            type="point", padding=0.9 if _lacking(table, order).any() else 0.3, domain=list(order)
+        ),
         axis=alt.Axis(labelAngle=0, labelColor="@ink", labelPadding=10, labelOverlap=False),
     )
     y = alt.Y("mean:Q", scale=scale, title="test accuracy (%)")
@@ -232,12 +234,17 @@ def _shape(op: str) -> str:
     return "circle" if theme.SHAPES[op] == "stroke" else theme.SHAPES[op]
 
 
+def _lacking(table: pd.DataFrame, order: Sequence[str]) -> "pd.Series[bool]":
+    """Return which conditions lack the last measure; their names need room on the left."""
+    return ~table["condition"].isin(table.loc[table["measure"] == order[-1], "condition"])
+
+
 def _labels(table: pd.DataFrame, axis: Zoom, x: alt.X, order: Sequence[str]) -> list[Any]:
     """Return names to the right of the last measure; to the left where a condition lacks it."""
-    whole = table["condition"].isin(table.loc[table["measure"] == order[-1], "condition"])
+    lacking = _lacking(table, order)
     sides: tuple[tuple[str, Any, int, pd.Series], ...] = (
-        (order[-1], "left", 12, whole),
-        (order[0], "right", -12, ~whole),
+        (order[-1], "left", 12, ~lacking),
+        (order[0], "right", -12, lacking),
     )
     layers = []
     for (measure, align, dx, some), (when, ends) in product(sides, axis.places):

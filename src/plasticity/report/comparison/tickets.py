@@ -246,7 +246,7 @@ def _panel(table: pd.DataFrame, kinds: Sequence[str], ops: Sequence[str], width:
     shape = alt.Shape(
         "network:N",
         scale=alt.Scale(domain=list(kinds), range=[SHAPES[kind] for kind in kinds]),
-        legend=marks.legend("trained"),
+        legend=marks.legend("trained", 3),
     )
     return alt.layer(
         base.transform_filter("isValid(datum.low)")
