@@ -201,7 +201,10 @@ def conditions(comparison: Comparison) -> Table:
 
 def _settings(given: Mapping[str, Any]) -> str:
     """Return settings in words; lists without brackets, which stand for intervals."""
-    return "; ".join(
-        f"{key} {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}"
-        for key, value in given.items()
-    )
+
+    def word(value: object) -> str:
+        return (
+            ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else f"{value}"
+        )
+
+    return "; ".join(f"{key} {word(value)}" for key, value in given.items())
