@@ -18,6 +18,9 @@ from plasticity.sections import Params, label, nearest
 
 Leaf = TypeVar("Leaf")
 Expectation = Literal["more", "less", "same", "not_less", "not_more"]
+BOUNDED: tuple[Expectation, ...] = ("same", "not_less", "not_more")
+"""What is expected up to a margin; ``more`` and ``less`` are than none."""
+
 EXPECTS: Mapping[str, str] = {
     "more": "more than {none}",
     "less": "less than {none}",
@@ -237,7 +240,7 @@ def _margin(where: str, form: ClaimForm, margin: float, claim: Claim) -> tuple[f
     units = {MEASURES[one.measure].unit for one in claim.references if one.measure in MEASURES}
     if units == {"points"} or claim.across:
         return margin if form.margin is None else form.margin, []
-    needed = form.expects in ("same", "not_less", "not_more")
+    needed = form.expects in BOUNDED
     if form.margin is None and not needed:
         return 0.0, []
     least = 1.0 if units == {"ratio"} else 0.0

@@ -157,6 +157,7 @@ def frame(found: Sequence[Curve]) -> pd.DataFrame:
             mean.assign(
                 condition=curve.arm.name,
                 op=curve.arm.params.op,
+                rewinds=curve.arm.params.rewinds,
                 dataset=curve.arm.params.dataset,
                 n=curve.rows["seed"].nunique(),
             )
@@ -186,7 +187,8 @@ def _figure(found: Sequence[Group], finding: str) -> Figure:
         finding,
         "Mean test accuracy (%) along training, against epochs, training FLOPs or active-unit "
         "steps, as chosen below",
-        f"Lines are means over seeds, without their bands; {marks.n_of(table['n'])}. "
+        "Lines are means over seeds, without their bands; dashed ones rewind; "
+        f"{marks.n_of(table['n'])}. "
         f"{marks.UNCORRECTED}. Diverged seeds count as chance. The tables below have the "
         f"intervals.{left}",
         "train/history.csv",
@@ -223,9 +225,7 @@ def _panel(name: str, table: pd.DataFrame, axis: Zoom, width: int) -> Any:
         alt.Tooltip("steps:Q", format=".3~s"),
     ]
     layers = [
-        base.mark_line(strokeWidth=theme.LINE, clip=True).encode(
-            y=y, strokeDash=marks.dashed(table["op"])
-        ),
+        base.mark_line(strokeWidth=theme.LINE, clip=True).encode(y=y, strokeDash=marks.REWINDS),
         base.mark_point(size=50, opacity=0, filled=True, clip=True).encode(y=y, tooltip=tips),
         *_labels(table, chosen, x, axis),
     ]

@@ -51,11 +51,10 @@ def tinted(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(tint=[f"@{op}-text" for op in frame["op"]])
 
 
-def dashed(ops: Iterable[str]) -> alt.StrokeDash:
-    """Return the encoding of ``op`` by dash."""
-    names = present(ops)
-    scale = alt.Scale(domain=names, range=[list(theme.DASHES[op]) for op in names])
-    return alt.StrokeDash("op:N", scale=scale, legend=None)
+REWINDS = alt.StrokeDash(
+    "rewinds:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]]), legend=None
+)
+"""The encoding of ``rewinds``: lines of conditions that rewind are dashed."""
 
 
 def legend(title: str | None = None, columns: int = 0) -> alt.Legend:

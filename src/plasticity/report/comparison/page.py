@@ -178,10 +178,7 @@ def _images(params: Params) -> str:
 
 def conditions(comparison: Comparison) -> Table:
     """Return what each condition is, and whether it is there."""
-    rows = []
-    given = [arm.condition.settings for arm in comparison.arms]
-    shared = {key: value for key, value in given[0].items() if all(
-        key in one and one[key] == value for one in given)} if len(given) > 1 else {}  # fmt: skip
+    rows, shared = [], _shared(comparison)
     for arm in comparison.arms:
         own = {key: value for key, value in arm.condition.settings.items() if key not in shared}
         tables = [] if arm.why_not else failures.seed_tables(arm)
@@ -197,6 +194,19 @@ def conditions(comparison: Comparison) -> Table:
         tuple(rows),
         left=True,
     )
+
+
+def _shared(comparison: Comparison) -> dict[str, Any]:
+    """Return the settings that all conditions have, of which there is more than one."""
+    first, *others = (arm.condition.settings for arm in comparison.arms)
+    if not others:
+        return {}
+    lacking = object()
+    return {
+        key: value
+        for key, value in first.items()
+        if all(one.get(key, lacking) == value for one in others)
+    }
 
 
 def _settings(given: Mapping[str, Any]) -> str:

@@ -9,14 +9,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from plasticity import ranks
-from plasticity.claims import EXPECTS
+from plasticity.claims import BOUNDED, EXPECTS
 from plasticity.report import parts, theme
 from plasticity.report.comparison.verdicts import Contrast, Correlation, Decision
 from plasticity.report.parts import MISSING
 
 WIDTH, HEIGHT = 190, 22
-BOUNDED = ("same", "not_less", "not_more")
-"""What is expected up to a margin; ``more`` and ``less`` are than none."""
 SPAN = 4.0
 """Margins, or the factor, that a glyph shows on either side; what lies beyond ends in an arrow."""
 

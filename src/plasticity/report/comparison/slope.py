@@ -21,9 +21,6 @@ from plasticity.stats import Interval
 WIDE, NARROW, HEIGHT = 560, 300, 320
 TOP = 5
 """Points below the best mean that the zoomed axis shows."""
-REWINDS = alt.StrokeDash(
-    "rewinds:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]]), legend=None
-)
 MOST_SEED_LINES = 240
 """Thin lines of one figure."""
 
@@ -222,7 +219,7 @@ def _panel(table: pd.DataFrame, seeds: pd.DataFrame, order: Sequence[str], axis:
         base.transform_filter("isValid(datum.low)")
         .mark_rule(strokeWidth=1.2, opacity=0.55, clip=True)
         .encode(y=alt.Y("low:Q", scale=scale, title="test accuracy (%)"), y2="high:Q"),
-        base.mark_line(strokeWidth=theme.LINE, clip=True).encode(y=y, strokeDash=REWINDS),
+        base.mark_line(strokeWidth=theme.LINE, clip=True).encode(y=y, strokeDash=marks.REWINDS),
         base.mark_point(size=54, filled=True, opacity=1, clip=True).encode(
             y=y, shape=shape, tooltip=tips
         ),
