@@ -42,6 +42,7 @@ LAYERS = {
         "plasticity.stats",
         "plasticity.study",
         "plasticity.study_plan",
+        "plasticity.subset",
         "plasticity.survival",
         "plasticity.tables",
         "plasticity.yaml12",

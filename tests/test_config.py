@@ -254,6 +254,40 @@ WRONG = {
         {"train.optimizer": "adam", "train.momentum": "0.9"},
         ["train.momentum:", "0.9", "adam"],
     ),
+    "a hold that nothing uses": (
+        {"train.hold": "0.5"},
+        ["train.hold: got 0.5", "cosine", "use hold_cosine"],
+    ),
+    "a hold of everything": (
+        {"train.schedule": "hold_cosine", "train.hold": "1.0"},
+        ["train.hold:", "less than 1"],
+    ),
+    "events up to no share": ({"edit.until": "half"}, ["edit.until:", "'half'", "'last_cycle'"]),
+    "events up to the very end": ({"edit.until": "1.0"}, ["edit.until:", "between 0 and 1"]),
+    "a window with rates that start over": (
+        {"edit.until": "0.4", "train.schedule": "cosine_per_cycle"},
+        ["edit.until: got 0.4", "cosine_per_cycle"],
+    ),
+    "a window for one event": (
+        {"edit.until": "0.4", "op": "single_event"},
+        ["edit.until: got 0.4", "edit.at_epoch"],
+    ),
+    "a window for what happens all the time": (
+        {"edit.until": "0.4", "op": "turnover", "edit.turnover": "continual_backprop"},
+        ["edit.until: got 0.4", "continual_backprop"],
+    ),
+    "a window for the event at step 0": (
+        {"edit.until": "0.4", "edit.cycles": "1"},
+        ["edit.until: got 0.4", "edit.cycles is 1"],
+    ),
+    "a window in a stream with a clock of its own": (
+        {"edit.until": "0.4"},
+        ["edit.until: got 0.4", "continual.edit_every (500)", "spread"],
+    ),
+    "fewer images of a task than classes": (
+        {"continual.images": "9"},
+        ["continual.images: got 9", "all 10 classes"],
+    ),
     "mirrored digits": ({"train.augment": "crop_flip"}, ["train.augment:", "digits", "none"]),
     "mirrored clothes": (
         {"dataset": "fashion_mnist", "train.augment": "crop_flip"},

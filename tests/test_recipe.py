@@ -1,6 +1,7 @@
 """Operators as parameters make them: what must be equal is equal, bit by bit."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from sklearn.datasets import load_digits
 from plasticity import catalogue, config, learners, recipe, structure
 from plasticity.checkpoint import Checkpoint
 from plasticity.data import Dataset
+from plasticity.errors import ConfigError
 from plasticity.sections import Params
-from plasticity.train import run
+from plasticity.state import gather, new_state, take_units
+from plasticity.train import _edit, run, start
+from plasticity.weights import initial_bounds
 from plasticity.yaml12 import read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -147,7 +151,9 @@ def test_rewind_only_when_units_were_removed_or_at_every_event():
     backbone = recipe.architecture(params_of(), SETTING.dataset)
 
     def rewinds(**changes: object) -> list[bool]:
-        events = structure.events(params_of(**changes), backbone, structure.Clock(4, 5, 2, 20))
+        events = structure.events(
+            params_of(**changes), backbone, structure.Clock((0, 4, 8, 12, 16), 2, 20)
+        )
         return [event.rewind for event in events]
 
     assert rewinds(op="prune") == [True, True, True, True, False]
@@ -195,3 +201,120 @@ def test_masked_original_retraining_is_physical_retraining_of_the_same_slices(tm
     assert final.state.widths() == (6, 5)
     frozen = final.state.weights.incoming[0][~kept[0]]
     assert torch.equal(frozen, job.initial.incoming[0][~kept[0]])
+
+
+# -- initial weights on the scale of the units that are alive
+
+
+def test_founders_are_drawn_for_the_units_alive_after_the_event_at_step_0():
+    """Of 12 and 10 units grow starts with 1 and 1, and one more of each at step 0 (cycle_index 1:
+    ceil of 5 / 4 and of 4 / 4 are 2 and 1): fan-ins 64, 3 and 2 in place of 64, 12 and 10."""
+    full = recipe.train_job(params_of(), SETTING, SEEDS)
+    job = recipe.train_job(params_of(network__fan_in="alive"), SETTING, SEEDS)
+    (first, *_) = job.events
+    alive = [int(mask[0].sum()) + added for mask, added in zip(job.alive, first.add, strict=True)]
+    assert alive == [3, 2]
+    factors = (1.0, (12 / 3) ** 0.5, (10 / 2) ** 0.5)
+    for name in ("incoming", "bias"):
+        pairs = zip(getattr(job.initial, name), getattr(full.initial, name), factors, strict=True)
+        for ours, usual, factor in pairs:
+            torch.testing.assert_close(ours, usual * factor)
+    assert job.bounds == pytest.approx([64**-0.5, 3**-0.5, 2**-0.5] * 2)
+
+
+@pytest.mark.parametrize(("dataset", "setting"), [("digits", SETTING), ("cifar10", TRUNK_SETTING)])
+def test_static_for_its_own_fan_in_is_the_physically_small_network(dataset, setting, tmp_path):
+    """Its weights have the small network's distribution, and both train to the same weights."""
+    params = params_of(op="static", network__fan_in="alive", dataset=dataset)
+    job = recipe.train_job(params, setting, SEEDS)
+    kept = job.alive
+    assert job.bounds == tuple(
+        initial_bounds(
+            job.architecture.with_units([int(mask[0].sum()) for mask in kept]), "torch_default"
+        )
+    )
+    small = recipe.retrain_job(params, setting, SEEDS, "physical_fresh", kept)
+    assert small.bounds == job.bounds
+    slots = gather(new_state(job.initial, kept, 0)).slots
+    start = take_units(job.initial, slots)
+    small = replace(
+        small,
+        initial=start,
+        batches=job.batches,
+        context=replace(small.context, initial=start),
+    )
+    big = run(job, tmp_path / "static", lambda news: None).state  # noqa: ARG005
+    little = run(small, tmp_path / "small", lambda news: None).state  # noqa: ARG005
+    trained = take_units(big.weights, slots)
+    for ours, theirs in zip(trained.tensors(), little.weights.tensors(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_dense_is_the_same_whatever_its_fan_in_counts(tmp_path):
+    alive = trained(tmp_path, "alive", op="dense", network__fan_in="alive")
+    assert same(alive, trained(tmp_path, "capacity", op="dense"))
+
+
+@pytest.mark.parametrize("variant", ["masked_fresh", "masked_original", "random_fresh"])
+def test_tickets_are_drawn_for_the_units_that_are_kept(variant):
+    params = params_of(network__fan_in="alive")
+    kept = structure.random_masks(
+        recipe.architecture(params, SETTING.dataset), (6, 5), SEEDS, "mask"
+    )
+    usual = recipe.retrain_job(params_of(), SETTING, SEEDS, variant, kept)
+    job = recipe.retrain_job(params, SETTING, SEEDS, variant, kept)
+    for layer, factor in enumerate((1.0, (12 / 6) ** 0.5, (10 / 5) ** 0.5)):
+        ours, theirs = job.initial.incoming[layer], usual.initial.incoming[layer]
+        torch.testing.assert_close(ours, theirs * factor)
+
+
+def test_a_rewind_goes_back_to_the_scale_of_the_units_that_are_left():
+    """Prune leaves 12 and 10 units fewer at each event: survivors start over at 1 / sqrt(now)."""
+    job = recipe.train_job(params_of(op="prune", network__fan_in="alive"), SETTING, SEEDS)
+    current = start(job, None)
+    alive = []
+    for event in job.events:
+        _edit(current, event)
+        alive.append(current.widths())
+        if event.index == len(job.events) - 1:
+            break  # moves nothing and rewinds nothing
+        state = current.state
+        for layer, now in enumerate([64, *current.widths()]):
+            first = [64, *alive[0]][layer]
+            factor = (first / now) ** 0.5
+            rows = state.alive[layer] if layer < 2 else torch.ones_like(state.weights.bias[2]) > 0
+            columns = state.alive[layer - 1] if layer else torch.ones((2, 64)) > 0
+            both = rows[:, :, None] & columns[:, None]
+            ours, initial = state.weights.incoming[layer], job.initial.incoming[layer]
+            torch.testing.assert_close(ours[both], initial[both] * factor)
+            assert torch.equal(ours[~both], initial[~both])  # masked slots keep what they had
+            bias = state.weights.bias[layer]
+            torch.testing.assert_close(bias[rows], job.initial.bias[layer][rows] * factor)
+    assert alive[0] != alive[-1]
+
+
+# -- the last batch of an epoch, and the window of events
+
+
+def test_a_partial_last_batch_is_kept_or_dropped():
+    """60 images by 25: 25, 25 and 10."""
+    keep = recipe.train_job(params_of(train__batch=25), SETTING, SEEDS)
+    drop = recipe.train_job(params_of(train__batch=25, train__last_batch="drop"), SETTING, SEEDS)
+    assert (keep.window, drop.window) == (3, 2)
+    assert [keep.batches(step)[1].shape[1] for step in range(4)] == [25, 25, 10, 25]
+    assert [drop.batches(step)[1].shape[1] for step in range(4)] == [25] * 4
+    assert torch.equal(keep.batches(3)[1], drop.batches(2)[1])  # the second epoch's first
+    with pytest.raises(ConfigError, match=r"last_batch: got drop, but 60 .* no batch of 61"):
+        recipe.train_job(params_of(train__batch=61, train__last_batch="drop"), SETTING, SEEDS)
+
+
+def test_a_window_moves_events_and_nothing_else():
+    """Five epochs of three batches: events up to 0.4 x 15 = 6; cycle ends stay."""
+    usual = recipe.train_job(params_of(), SETTING, SEEDS)
+    early = recipe.train_job(params_of(edit__until=0.4, continual__streams=[]), SETTING, SEEDS)
+    assert [event.step for event in usual.events] == [0, 3, 6, 9, 12]
+    assert [event.step for event in early.events] == [0, 2, 3, 5, 6]
+    assert [event.add for event in early.events] == [event.add for event in usual.events]
+    assert early.evaluation is not None
+    assert usual.evaluation is not None
+    assert early.evaluation.full_at == usual.evaluation.full_at

@@ -170,6 +170,42 @@ def test_the_cosine_of_each_cycle_starts_anew(epoch, rate):
     assert round(schedule.learning_rate("cosine_per_cycle", 0.1, epoch, 200, 5), 4) == rate
 
 
+@pytest.mark.parametrize(
+    ("epoch", "rate"), [(0, 0.2), (12, 0.2), (14, 0.1707), (16, 0.1), (18, 0.0293), (19, 0.0076)]
+)
+def test_the_held_rate_is_constant_first_and_then_one_cosine(epoch, rate):
+    # 20 epochs, 12 at the full rate; then half of 0.2 * (1 + cos(pi * k / 8)), k = epoch - 12.
+    assert round(schedule.learning_rate("hold_cosine", 0.2, epoch, 20, 5, 0.6), 4) == rate
+
+
+def test_a_hold_leaves_more_of_the_budget_to_late_units_than_the_cosine():
+    """Of 20 epochs, at 20, 40, 60 and 80 % of them.
+
+    A cosine's budget is 10.5 epochs at the full rate, a hold's 12 + 4.5; 12.5, 8.5, 4.5 and 0.99
+    of these are left.
+    """
+    left = {}
+    for rule in ("cosine", "hold_cosine"):
+        rates = [schedule.learning_rate(rule, 1.0, epoch, 20, 5, 0.6) for epoch in range(20)]
+        left[rule] = [round(100 * sum(rates[at:]) / sum(rates), 1) for at in (4, 8, 12, 16)]
+    assert left["cosine"] == [62.7, 31.5, 11.0, 1.7]
+    assert left["hold_cosine"] == [75.8, 51.5, 27.3, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("edits", "every", "last", "steps"),
+    [
+        (5, 10, None, (0, 10, 20, 30, 40)),
+        (5, 10, 20.0, (0, 5, 10, 15, 20)),
+        (5, 312, 624.0, (0, 156, 312, 468, 624)),
+        (3, 10, 7.0, (0, 4, 7)),
+        (1, 10, 7.0, (0,)),
+    ],
+)
+def test_events_lie_evenly_up_to_the_last_one(edits, every, last, steps):
+    assert schedule.event_steps(edits, every, last) == steps
+
+
 @pytest.mark.parametrize("epoch", [3, 7, 199])
 def test_the_constant_rate_is_constant(epoch):
     assert schedule.learning_rate("constant", 0.1, epoch, 200, 5) == 0.1
@@ -307,14 +343,16 @@ def test_seeds_lie_between_one_unit_and_the_capacity(capacity, fraction):
 
 
 @given(
-    st.sampled_from(["cosine", "cosine_per_cycle", "constant"]),
+    st.sampled_from(["cosine", "cosine_per_cycle", "constant", "hold_cosine"]),
     st.floats(1e-6, 100),
     st.integers(1, 9),
     st.integers(1, 30),
 )
 def test_a_rate_lies_between_zero_and_its_setting(rule, lr, cycles, cycle_epochs):
     epochs = cycles * cycle_epochs
-    rates = [schedule.learning_rate(rule, lr, epoch, epochs, cycles) for epoch in range(epochs)]
+    rates = [
+        schedule.learning_rate(rule, lr, epoch, epochs, cycles, 0.6) for epoch in range(epochs)
+    ]
     assert rates[0] == lr
     assert all(0 < rate <= lr for rate in rates)
 
@@ -333,7 +371,9 @@ def test_events_end_at_the_targets(op, allocation, compactness):
     tree["edit"]["allocation"] = allocation
     params = config.resolve(tree)
     backbone = Architecture((3, 32, 32), params.network.trunk, params.network.widths, 100)
-    events = structure.events(params, backbone, structure.Clock(40, params.edit.cycles, 8, 200))
+    events = structure.events(
+        params, backbone, structure.Clock(schedule.event_steps(params.edit.cycles, 40), 8, 200)
+    )
     end = tuple(
         units + sum(event.add[layer] - event.remove[layer] for event in events)
         for layer, units in enumerate(structure.waypoints(params, backbone)[0])

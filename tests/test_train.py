@@ -41,7 +41,7 @@ from plasticity.sections import Choice
 from plasticity.state import State, compact, gather, scatter
 from plasticity.structure import random_mask
 from plasticity.train import run
-from plasticity.weights import RELU, Architecture
+from plasticity.weights import RELU, Architecture, initial_bounds
 
 STEPS = 50
 NONE = Choice(rule="none", options={})
@@ -75,7 +75,7 @@ def job_of(
         seeds=SEEDS,
         architecture=architecture,
         initial=initial,
-        init="kaiming_relu",
+        bounds=tuple(initial_bounds(architecture, "kaiming_relu")),
         alive=tuple(
             random_mask(SEEDS, "mask", width, layer, count)
             for layer, (width, count) in enumerate(zip(architecture.units, start, strict=True))

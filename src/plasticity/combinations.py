@@ -11,6 +11,10 @@ COMPENSATING = ("net2wider", "zero_in", "gradmax", "variance_transfer")
 """Insertion rules that change others so as to make up for newborns at full strength."""
 WHOLE = ("contribution", "hessian")
 """Prune rules that see newborns at full strength."""
+HOLD = 0.6
+"""Of ``params.yaml``, where nothing is held."""
+SHOWING_ALL = ("permuted_inputs", "random_labels", "shuffled_labels")
+"""Streams whose tasks show images of all classes."""
 TURNING = ("grow_then_prune", "prune_then_grow")
 """Operators that change their direction."""
 
@@ -75,11 +79,49 @@ def impossible(params: Params) -> list[str]:
             f"edit.cycles: got {edit.cycles}, but {params.op} goes one way and then the other; "
             "expected at least 2",
         ),
+        (
+            train.schedule != "hold_cosine" and train.hold != HOLD,
+            f"train.hold: got {train.hold:g}, but train.schedule is {train.schedule}, which holds "
+            f"nothing; use hold_cosine, or leave train.hold at {HOLD:g}",
+        ),
+        *_impossible_windows(params),
         *_impossible_rewinds(params),
         *_impossible_rules(params),
     ]
     found = [message for wrong, message in rules if wrong]
     return found or _impossible_streams(params)
+
+
+def _impossible_windows(params: Params) -> list[tuple[bool, str]]:
+    """Return what is wrong with ending the events before the last cycle."""
+    edit, op = params.edit, params.op
+    chosen = edit.until != "last_cycle"
+    got = f"edit.until: got {edit.until}, but"
+    by_clock = op == "turnover" and edit.turnover.rule == "continual_backprop"
+    return [
+        (
+            chosen and params.train.schedule == "cosine_per_cycle",
+            f"{got} train.schedule cosine_per_cycle starts over at the start of every cycle, where "
+            "no event would be; use another schedule, or edit.until: last_cycle",
+        ),
+        (
+            chosen and op == "single_event",
+            f"{got} edit.at_epoch says when op=single_event grows; use edit.until: last_cycle",
+        ),
+        (
+            chosen and by_clock,
+            f"{got} continual_backprop replaces units all the time; use edit.until: last_cycle",
+        ),
+        (
+            chosen and edit.cycles == 1,
+            f"{got} edit.cycles is 1 and the only event is at step 0; use edit.until: last_cycle",
+        ),
+        (
+            chosen and bool(params.continual.streams) and params.continual.edit_every != "spread",
+            f"{got} continual.edit_every ({params.continual.edit_every}) says when the events of "
+            "streams happen; use continual.edit_every: spread, or continual.streams: []",
+        ),
+    ]
 
 
 def _impossible_rewinds(params: Params) -> list[tuple[bool, str]]:
@@ -319,6 +361,14 @@ def _impossible_on(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
             limit is not None and run.tasks > limit,
             f"{run.tasks} tasks, but {own.dataset} has {classes} classes, enough for {limit}; set "
             "continual.tasks lower",
+        ),
+        (
+            classes is not None
+            and own.continual.images != "all"
+            and own.continual.images < classes
+            and stream.rule in SHOWING_ALL,
+            f"continual.images: got {own.continual.images}, but every task shows all {classes} "
+            f"classes of {own.dataset}; use at least {classes}, or all",
         ),
         (
             stream.rule == "slowly_changing_regression"

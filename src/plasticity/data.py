@@ -159,16 +159,23 @@ def padded(images: Images) -> Images:
     return Images(pixels, images.labels, images.scale, images.shift)
 
 
+def batches_per_epoch(count: int, batch: int, *, drop_last: bool) -> int:
+    """Return the batches that ``count`` images give; a partial last one is used or dropped."""
+    return count // batch if drop_last else -(-count // batch)
+
+
 def epoch_batches(
     images: Images,
     seeds: Sequence[int],
     batch: int,
     purpose: str,
     augment_purpose: str | None = None,
+    *,
+    drop_last: bool = False,
 ) -> Callable[[int], Batch]:
     """Return the function step -> batch of training on shuffled epochs.
 
-    Every seed has its own order; the partial last batch is used.
+    Every seed has its own order.
 
     Parameters
     ----------
@@ -182,9 +189,11 @@ def epoch_batches(
         Stream of the order, indexed by epoch.
     augment_purpose
         Stream of the random crops and mirrorings, or None for none.
+    drop_last
+        As in ``batches_per_epoch``.
     """
     count = len(images)
-    per_epoch = -(-count // batch)
+    per_epoch = batches_per_epoch(count, batch, drop_last=drop_last)
     cached: dict[int, tuple[Tensor, list[Tensor] | None]] = {}
 
     def epoch_draws(epoch: int) -> tuple[Tensor, list[Tensor] | None]:

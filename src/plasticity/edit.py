@@ -24,7 +24,14 @@ from plasticity.rules.view import LayerView
 from plasticity.schedule import Event
 from plasticity.sections import Choice
 from plasticity.state import State, Units
-from plasticity.units import Slots, input_mask, output_mask, slots_of, with_slots
+from plasticity.units import (
+    Slots,
+    alive_weights,
+    input_mask,
+    output_mask,
+    slots_of,
+    with_slots,
+)
 from plasticity.weights import Activation, Weights
 
 
@@ -58,6 +65,9 @@ class Context:
     """Of the probe at a step; in a stream the task decides what it shows."""
     threshold: float
     loss_of: Loss = cross_entropy
+    rescale: Callable[[Sequence[int]], Sequence[float]] | None = None
+    """Alive units of each layer -> what each tensor of ``initial`` is multiplied by to be on the
+    scale of their number; None where weights that start over are those of step 0."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +139,9 @@ def apply_event(
         )
         after = optimizer_state.TABLE[rule.rule](after, births, rule.options)
     if event.new_head:
-        after = _with_new_head(after, context.initial)
+        after = _with_new_head(after, context)
     if event.rewind:
-        after = _rewound(after, context.initial)
+        after = _rewound(after, context)
     return after, record
 
 
@@ -417,7 +427,7 @@ def _gradients_of(context: Context, step: int) -> Callable[[State, int], list[We
     return lambda state, count: probe.gradients(state, *batch, context.activation, count)
 
 
-def _with_new_head(state: State, initial: Weights) -> State:
+def _with_new_head(state: State, context: Context) -> State:
     """Return the state with its initial classifier, as new to the optimizer as a newborn unit."""
 
     def last_of(weights: Weights, start: Weights) -> Weights:
@@ -427,21 +437,38 @@ def _with_new_head(state: State, initial: Weights) -> State:
             bias=(*weights.bias[:-1], start.bias[-1].clone()),
         )
 
-    zero = initial.map(torch.zeros_like)
+    zero = context.initial.map(torch.zeros_like)
     return replace(
         state,
-        weights=last_of(state.weights, initial),
+        weights=last_of(state.weights, _starting_over(state, context)),
         moments=tuple(last_of(moment, zero) for moment in state.moments),
         shared_step=torch.zeros_like(state.shared_step),
     )
 
 
-def _rewound(state: State, initial: Weights) -> State:
+def _rewound(state: State, context: Context) -> State:
     """Return the state with its initial weights and no moments; ages go on."""
     return replace(
         state,
-        weights=initial.map(torch.clone),
+        weights=_starting_over(state, context),
         moments=tuple(moment.map(torch.zeros_like) for moment in state.moments),
         units=tuple(replace(units, step=torch.zeros_like(units.step)) for units in state.units),
         shared_step=torch.zeros_like(state.shared_step),
     )
+
+
+def _starting_over(state: State, context: Context) -> Weights:
+    """Return the initial weights, those of alive units on the scale of the inputs alive now.
+
+    Masked slots keep their initial weights as they are.
+    """
+    initial = context.initial
+    if context.rescale is None:
+        return initial.map(torch.clone)
+    factors = context.rescale(state.widths())
+    alive = alive_weights(initial, state.alive)
+    scaled = [
+        torch.where(mask, start * factor, start)
+        for start, mask, factor in zip(initial.tensors(), alive, factors, strict=True)
+    ]
+    return initial.rebuilt(scaled)

@@ -72,8 +72,8 @@ class Job:
     architecture: Architecture
     initial: Weights
     """At step 0, full capacity; what a rewind goes back to."""
-    init: str
-    """The rule that drew it."""
+    bounds: tuple[float, ...]
+    """Of the uniform distribution that each tensor of ``initial`` was drawn from."""
     alive: tuple[Tensor, ...]
     """(S, H) for each layer of units, at step 0."""
     asleep: tuple[Tensor, ...] | None

@@ -20,7 +20,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from plasticity import rng, sections
+from plasticity import rng, sections, subset
 from plasticity.errors import ConfigError, DataError
 from plasticity.files import data_root
 from plasticity.inert import BROKEN_PICKLE, load_inert
@@ -190,9 +190,11 @@ def read(name: str) -> RawDataset:
 def split(raw: RawDataset, data: sections.Data, name: str) -> Split:
     """Return the fixed split of a data set: the same for every seed, so runs are comparable.
 
-    Training images are put in a fixed random order; the first ``data.validation`` are put aside,
-    the next ``data.train_images`` are kept. All test images are kept, in a fixed random order too,
-    so that any first few are a fair sample: MNIST's test set begins with its easier half.
+    Training images are put in a fixed random order. With ``data.subset: random`` the first
+    ``data.validation`` are put aside and the next ``data.train_images`` are kept; with
+    ``stratified`` every class gives its share to both, at least one image. All test images are
+    kept, in a fixed random order too, so that any first few are a fair sample: MNIST's test set
+    begins with its easier half.
 
     Parameters
     ----------
@@ -206,7 +208,8 @@ def split(raw: RawDataset, data: sections.Data, name: str) -> Split:
     Raises
     ------
     ConfigError
-        When more images are asked for than there are, or they cannot be standardised.
+        When more images are asked for than there are, when a class has no image in one of the
+        parts, or when images cannot be standardised.
     """
     total = len(raw.train_labels)
     left = total - data.validation
@@ -222,7 +225,10 @@ def split(raw: RawDataset, data: sections.Data, name: str) -> Split:
             f"has {total} training images; use at most {left}, or all"
         )
     order = rng.stream(0, "split").permutation(total)
-    aside, used = order[: data.validation], order[data.validation : data.validation + count]
+    aside = subset.part(raw.train_labels, order, data.validation, data.subset)
+    used = subset.part(raw.train_labels, order[~np.isin(order, aside)], count, data.subset)
+    _refuse_lost_classes(raw, aside, "validation", data)
+    _refuse_lost_classes(raw, used, "train_images", data)
     test = rng.stream(0, "split", 1).permutation(len(raw.test_labels))
     train_images = raw.train_images[used]
     moments = [
@@ -244,6 +250,22 @@ def split(raw: RawDataset, data: sections.Data, name: str) -> Split:
         classes=raw.classes,
         mean=tuple(mean for mean, _ in moments),
         std=tuple(std for _, std in moments),
+    )
+
+
+def _refuse_lost_classes(raw: RawDataset, kept: Labels, key: str, data: sections.Data) -> None:
+    """Refuse a part in which a class has no image: nobody could learn it, or be tested on it."""
+    lost = subset.lost(raw.train_labels[kept], raw.classes)
+    if len(kept) == 0 or not lost:  # nothing was asked for
+        return
+    if len(kept) < len(raw.classes):
+        way = f"use at least {len(raw.classes)} images"
+    elif data.subset == "random":
+        way = "set data.subset to stratified, which keeps every class"
+    else:
+        way = "they have too few training images; put fewer aside by data.validation"
+    raise ConfigError(
+        f"data.{key}: got {len(kept)}, but these have {subset.told(lost, len(raw.classes))}; {way}"
     )
 
 

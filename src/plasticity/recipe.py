@@ -9,8 +9,17 @@ from torch import Tensor
 
 from plasticity import optim, schedule, streams
 from plasticity.catalogue import REMOVING
-from plasticity.data import Batch, Dataset, Images, epoch_batches, padded, resident
+from plasticity.data import (
+    Batch,
+    Dataset,
+    Images,
+    batches_per_epoch,
+    epoch_batches,
+    padded,
+    resident,
+)
 from plasticity.edit import Context, Rules
+from plasticity.errors import ConfigError
 from plasticity.job import Evaluation, Job, Learning, Watch
 from plasticity.learners import StreamRun
 from plasticity.network import squared_error
@@ -18,9 +27,23 @@ from plasticity.regression import BITS, RegressionStream
 from plasticity.rng import stream as rng_stream
 from plasticity.rules import activation, regularizer
 from plasticity.sections import Params, Train
-from plasticity.structure import Clock, Masks, events, random_masks, sleeping_masks, starting_masks
+from plasticity.structure import (
+    Clock,
+    Masks,
+    events,
+    founding_counts,
+    random_masks,
+    sleeping_masks,
+    starting_masks,
+)
 from plasticity.tasks import TaskStream
-from plasticity.weights import Activation, Architecture, Weights, initial_weights
+from plasticity.weights import (
+    Activation,
+    Architecture,
+    Weights,
+    initial_bounds,
+    initial_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -55,13 +78,28 @@ def train_job(params: Params, setting: Setting, seeds: tuple[int, ...]) -> Job:
     """Return the editing run of some seeds."""
     backbone = architecture(params, setting.dataset)
     images = _training_images(params, setting)
-    per_epoch = -(-len(images) // params.train.batch)
-    initial = _weights(params, backbone, setting, seeds, "init")
+    per_epoch = _steps(params, images)
+    total = per_epoch * params.train.epochs
+    planned = events(
+        params,
+        backbone,
+        Clock(
+            steps=schedule.event_steps(
+                params.edit.cycles,
+                per_epoch * (params.train.epochs // params.edit.cycles),
+                _last_event(params, total),
+            ),
+            epoch=per_epoch,
+            total=total,
+        ),
+    )
+    start = _start(params, backbone, founding_counts(params, backbone, planned))
+    initial = _weights(start, setting, seeds, "init")
     return Job(
         seeds=seeds,
         architecture=backbone,
         initial=initial,
-        init=params.network.init,
+        bounds=start.bounds,
         alive=_to(starting_masks(params, backbone, seeds), setting),
         asleep=_asleep_on(params, backbone, setting, seeds),
         optimizer=_optimizer(params.train),
@@ -69,17 +107,8 @@ def train_job(params: Params, setting: Setting, seeds: tuple[int, ...]) -> Job:
         batches=_batches(params, images, seeds, "order", "augment"),
         window=per_epoch,
         num_windows=params.train.epochs,
-        events=events(
-            params,
-            backbone,
-            Clock(
-                every=per_epoch * (params.train.epochs // params.edit.cycles),
-                edits=params.edit.cycles,
-                epoch=per_epoch,
-                total=per_epoch * params.train.epochs,
-            ),
-        ),
-        context=_context(params, setting, seeds, initial, _optimizer(params.train)),
+        events=planned,
+        context=_context(params, setting, seeds, start, initial),
         evaluation=_evaluation(params, setting, params.train.epochs),
         probing=params.measure.enabled,
         **_shared(params, backbone, setting, seeds, "slope"),
@@ -103,7 +132,9 @@ def retrain_job(
     Notes
     -----
     ``masked_*`` and ``random_*`` draw weights for the full network, ``physical_fresh`` for the
-    small one, whose smaller fan-in gives larger weights.
+    small one, whose smaller fan-in gives larger weights. With ``network.fan_in: alive`` all are
+    drawn for the small one; ``*_original`` are then the draws that training started from, on the
+    scale of the units that are kept.
     """
     backbone = architecture(params, setting.dataset)
     which, weights = variant.split("_")
@@ -115,21 +146,22 @@ def retrain_job(
         kept = tuple(torch.ones((len(seeds), count), dtype=torch.bool) for count in counts)
     purpose = "init" if weights == "original" else "ticket_init"
     images = _training_images(params, setting)
-    initial = _weights(params, backbone, setting, seeds, purpose)
+    start = _start(params, backbone, tuple(int(mask[0].sum()) for mask in kept))
+    initial = _weights(start, setting, seeds, purpose)
     return Job(
         seeds=seeds,
         architecture=backbone,
         initial=initial,
-        init=params.network.init,
+        bounds=start.bounds,
         alive=_to(kept, setting),
         asleep=None,
         optimizer=_optimizer(params.train),
         lr=_epoch_rate(params, params.retrain.epochs),
         batches=_batches(params, images, seeds, "ticket_order", "ticket_augment"),
-        window=-(-len(images) // params.train.batch),
+        window=_steps(params, images),
         num_windows=params.retrain.epochs,
         events=(),
-        context=_context(params, setting, seeds, initial, _optimizer(params.train)),
+        context=_context(params, setting, seeds, start, initial),
         evaluation=_evaluation(params, setting, params.retrain.epochs),
         probing=False,
         **_shared(params, backbone, setting, seeds, "ticket_slope"),
@@ -153,9 +185,21 @@ def continual_job(
     params = run.resolved(params)
     settings = params.continual
     backbone = _stream_architecture(params, setting.dataset, run)
-    initial = _weights(params, backbone, setting, seeds, "init")
     total = run.steps * run.tasks
     every = settings.every(run.steps, total)
+    planned = events(
+        params,
+        backbone,
+        Clock(
+            steps=schedule.event_steps(
+                settings.num_edits(every, total), every, _last_event(params, total)
+            ),
+            epoch=run.steps,
+            total=total,
+        ),
+    )
+    start = _start(params, backbone, founding_counts(params, backbone, planned))
+    initial = _weights(start, setting, seeds, "init")
     health, probed = params.measure.enabled, params.measure.probe_images
     stream: TaskStream | RegressionStream
     if run.stream.rule == "slowly_changing_regression":
@@ -164,30 +208,19 @@ def continual_job(
     else:
         stream = _task_stream(params, setting, seeds, run)
         watch = Watch(stream.scored, _tests(params, setting, stream, run), health)
-    optimizer = _optimizer(params.train)
     context = _context(
-        params, setting, seeds, initial, optimizer, lambda step: stream.probe_at(step, probed)
+        params, setting, seeds, start, initial, lambda step: stream.probe_at(step, probed)
     )
     if run.stream.rule == "slowly_changing_regression":
         context = replace(context, loss_of=squared_error)
-    planned = events(
-        params,
-        backbone,
-        Clock(
-            every=every,
-            edits=settings.num_edits(every, total),
-            epoch=run.steps,
-            total=total,
-        ),
-    )
     return Job(
         seeds=seeds,
         architecture=backbone,
         initial=initial,
-        init=params.network.init,
+        bounds=start.bounds,
         alive=_to(starting_masks(params, backbone, seeds), setting),
         asleep=_asleep_on(params, backbone, setting, seeds),
-        optimizer=optimizer,
+        optimizer=_optimizer(params.train),
         lr=lambda window: 1.0,  # noqa: ARG005 (rates are the seeds' own and do not change)
         rates=tuple(lrs),
         batches=stream.batch_at,
@@ -224,7 +257,9 @@ def _task_stream(
         positions=height * width * (dataset.train_images.shape[1] if flat else 1),
         num_classes=len(dataset.classes),
         num_images=None if settings.images == "all" else settings.images,
+        subset=params.data.subset,
     )
+    streams.refuse_lost_classes(source, run.stream.rule, seeds, params.dataset)
     return TaskStream(images, source, seeds, run.stream, run.steps, settings.batch)
 
 
@@ -237,13 +272,68 @@ def _tests(
     return images, stream.test_groups(images.labels, run.tasks)
 
 
-def _weights(
-    params: Params, backbone: Architecture, setting: Setting, seeds: Sequence[int], purpose: str
-) -> Weights:
+@dataclass(frozen=True)
+class _Start:
+    """The distribution that a run's weights are drawn from, and go back to."""
+
+    rule: str
+    full: Architecture
+    scaled_for: Architecture
+    """Whose inputs set the bounds."""
+    rescales: bool
+    """Whether weights that start over later are on the scale of the inputs alive then."""
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """Return the bound of each tensor of the weights."""
+        return tuple(initial_bounds(self.scaled_for, self.rule))
+
+    def rescale(self, alive: Sequence[int]) -> list[float]:
+        """Return the factor of each tensor's bound with other numbers of units alive."""
+        now = initial_bounds(self.full.with_units(alive), self.rule)
+        return [new / old for new, old in zip(now, self.bounds, strict=True)]
+
+
+def _start(params: Params, backbone: Architecture, alive: Sequence[int]) -> _Start:
+    """Return how a network is drawn in which some units of each layer take part."""
+    by_alive = params.network.fan_in == "alive"
+    scaled_for = backbone.with_units(alive) if by_alive else backbone
+    return _Start(params.network.init, backbone, scaled_for, by_alive)
+
+
+def _weights(start: _Start, setting: Setting, seeds: Sequence[int], purpose: str) -> Weights:
     weights = initial_weights(
-        backbone, seeds, params.network.init, purpose=purpose, dtype=setting.dtype
+        start.full,
+        seeds,
+        start.rule,
+        purpose=purpose,
+        dtype=setting.dtype,
+        scaled_for=start.scaled_for,
     )
     return weights.map(lambda tensor: tensor.to(setting.device))
+
+
+def _steps(params: Params, images: Images) -> int:
+    """Return the optimizer steps of an epoch.
+
+    Raises
+    ------
+    ConfigError
+        When the images fill no batch and a partial one is dropped.
+    """
+    drop = params.train.last_batch == "drop"
+    steps = batches_per_epoch(len(images), params.train.batch, drop_last=drop)
+    if steps == 0:
+        raise ConfigError(
+            f"train.last_batch: got drop, but {len(images)} training images fill no batch of "
+            f"{params.train.batch}; use keep, or a smaller train.batch"
+        )
+    return steps
+
+
+def _last_event(params: Params, total: int) -> float | None:
+    """Return the step near which the last event of a run lies, or None for its cycle's start."""
+    return None if params.edit.until == "last_cycle" else params.edit.until * total
 
 
 def _to(masks: Masks, setting: Setting) -> Masks:
@@ -308,8 +398,8 @@ def _context(
     params: Params,
     setting: Setting,
     seeds: tuple[int, ...],
+    start: _Start,
     initial: Weights,
-    optimizer: optim.Optimizer,
     batch_at: Callable[[int], Batch] | None = None,
 ) -> Context:
     """Return what events need; the probe is fixed unless a stream has one for every task."""
@@ -320,10 +410,11 @@ def _context(
         rules=_rules(params),
         initial=initial,
         seeds=seeds,
-        optimizer=optimizer,
+        optimizer=_optimizer(params.train),
         activation=activation_of(params),
         batch_at=batch_at,
         threshold=params.measure.activation_threshold,
+        rescale=start.rescale if start.rescales else None,
     )
 
 
@@ -346,14 +437,17 @@ def _training_images(params: Params, setting: Setting) -> Images:
 def _batches(
     params: Params, images: Images, seeds: Sequence[int], order: str, augment: str
 ) -> Callable[[int], tuple[Tensor, Tensor]]:
+    batch, drop = params.train.batch, params.train.last_batch == "drop"
     if params.train.augment == "none":
-        return epoch_batches(images, seeds, params.train.batch, order)
-    return epoch_batches(padded(images), seeds, params.train.batch, order, augment)
+        return epoch_batches(images, seeds, batch, order, drop_last=drop)
+    return epoch_batches(padded(images), seeds, batch, order, augment, drop_last=drop)
 
 
 def _epoch_rate(params: Params, epochs: int) -> Callable[[int], float]:
     train, cycles = params.train, params.edit.cycles
-    return lambda epoch: schedule.learning_rate(train.schedule, train.lr, epoch, epochs, cycles)
+    return lambda epoch: schedule.learning_rate(
+        train.schedule, train.lr, epoch, epochs, cycles, train.hold
+    )
 
 
 def _evaluation(params: Params, setting: Setting, epochs: int) -> Evaluation:

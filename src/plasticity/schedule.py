@@ -151,6 +151,22 @@ def moves(start: int, target: int, cycles: int, cycle_index: int, rule: str) -> 
     return tuple(result)
 
 
+def event_steps(edits: int, every: int, last: float | None = None) -> tuple[int, ...]:
+    """Return the optimizer step before which each of ``edits`` events happens, the first at 0.
+
+    Parameters
+    ----------
+    edits, every
+        How many events, and the steps between two of them.
+    last
+        Step of the last event, between which and step 0 the events then lie evenly; None leaves
+        ``every``. Halves are rounded up.
+    """
+    if last is None or edits == 1:
+        return tuple(index * every for index in range(edits))
+    return tuple(math.floor(index * last / (edits - 1) + 0.5) for index in range(edits))
+
+
 def replacements(width: int, rate: float, maturity: int, total: int) -> dict[int, int]:
     """Return step -> units of a layer that continual backprop replaces before that step.
 
@@ -183,13 +199,34 @@ def replacements(width: int, rate: float, maturity: int, total: int) -> dict[int
     return result
 
 
-def learning_rate(rule: str, lr: float, epoch: int, epochs: int, cycles: int) -> float:
+def learning_rate(
+    rule: str, lr: float, epoch: int, epochs: int, cycles: int, hold: float = 0.0
+) -> float:
     """Return the learning rate of an epoch (from 0).
 
-    ``cosine`` falls to 0 over all epochs (the paper's), ``cosine_per_cycle`` over each cycle anew,
-    ``constant`` not at all.
+    Parameters
+    ----------
+    rule
+        ``cosine`` falls to 0 over all epochs (the paper's), ``cosine_per_cycle`` over each cycle
+        anew, ``constant`` not at all. ``hold_cosine`` is constant for a share of training, then
+        falls to 0 over the rest.
+    lr
+        The first epoch's.
+    epoch, epochs
+        Which epoch, and of how many.
+    cycles
+        Of training, for ``cosine_per_cycle``.
+    hold
+        Share of training at the full rate, for ``hold_cosine``.
     """
-    if rule == "constant":
-        return lr
-    span = epochs if rule == "cosine" else epochs // cycles
-    return 0.5 * lr * (1 + math.cos(math.pi * (epoch % span) / span))
+    match rule:
+        case "constant":
+            return lr
+        case "hold_cosine":
+            held = hold * epochs
+            passed, span = max(0.0, epoch - held), epochs - held
+        case "cosine_per_cycle":
+            passed, span = epoch % (epochs // cycles), epochs // cycles
+        case _:
+            passed, span = epoch, epochs
+    return 0.5 * lr * (1 + math.cos(math.pi * passed / span))

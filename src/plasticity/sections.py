@@ -134,11 +134,21 @@ def _typed(option: catalogue.Option, value: Any) -> float | int | str:
     return float(value) if wants_float else value
 
 
+def _until(value: Any) -> float | Literal["last_cycle"]:
+    if value == "last_cycle":
+        return "last_cycle"
+    if type(value) is float and 0 < value < 1:
+        return value
+    raise ValueError(f"got {value!r}, expected 'last_cycle' or a number between 0 and 1")
+
+
 class Data(Section):
     """What ``prepare`` puts aside."""
 
     train_images: Size
     validation: Annotated[int, Field(ge=0)]
+    subset: Literal["random", "stratified"]
+    """Which images are kept where not all are: any, or every class its share, at least one."""
     test_images: Size
     """Test images used each epoch; the ends of cycles always use all."""
     pixels: Literal["standardised", "unit"]
@@ -156,6 +166,8 @@ class Network(Section):
     widths: Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=8)]
     trunk: Annotated[tuple[Count, ...], Field(strict=False, max_length=4)]
     init: Literal["torch_default", "kaiming_relu"]
+    fan_in: Literal["capacity", "alive"]
+    """Inputs that scale initial weights: all, or those alive after the event at step 0."""
 
 
 class Edit(Section):
@@ -168,6 +180,8 @@ class Edit(Section):
     allocation: Annotated[str, AfterValidator(_one_of(catalogue.ALLOCATIONS))]
     count_rule: Literal["ceil_remaining", "linear"]
     cycle_index: Annotated[int, Field(ge=0, le=1)]
+    until: Annotated[float | Literal["last_cycle"], PlainValidator(_until)]
+    """The last event's place, as a share of training; ``last_cycle``: the start of that cycle."""
     static_mask: Literal["uniform", "random"]
     layers: Literal["head", "all"]
     """``head``: hidden layers; ``all``: the trunk's channels too."""
@@ -214,7 +228,11 @@ class Train(Section):
     lr: Annotated[float, Field(gt=0, le=100)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0, le=1)]
-    schedule: Literal["cosine", "constant", "cosine_per_cycle"]
+    schedule: Literal["cosine", "constant", "cosine_per_cycle", "hold_cosine"]
+    hold: Annotated[float, Field(gt=0, lt=1)]
+    """schedule=hold_cosine: share of training at the full rate."""
+    last_batch: Literal["keep", "drop"]
+    """What happens to the images that fill no whole batch at the end of an epoch."""
     augment: Literal["none", "crop_flip"]
 
 

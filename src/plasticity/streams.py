@@ -12,7 +12,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from plasticity import rng
+from plasticity import rng, subset
+from plasticity.errors import ConfigError
 
 Options = Mapping[str, float | int | str]
 Integers = NDArray[np.int64]
@@ -45,6 +46,8 @@ class Source:
     num_classes: int
     num_images: int | None
     """Images of a task; None is all that there are."""
+    subset: str = "random"
+    """How they are chosen where all classes are shown: a rule of ``subset.part``."""
 
 
 Rule = Callable[[Source, int, int, Options], Task]
@@ -189,13 +192,49 @@ def images_of(
 def _subset(source: Source, seed: int) -> Integers:
     """Return the images that every task of a seed shows: random ones; the paper has the first."""
     order = rng.stream(seed, "stream_order").permutation(len(source.labels))
-    return order[: source.num_images]
+    count = len(order) if source.num_images is None else min(source.num_images, len(order))
+    return subset.part(source.labels, order, count, source.subset)
+
+
+def refuse_lost_classes(source: Source, rule: str, seeds: Sequence[int], data_set: str) -> None:
+    """Refuse a stream in which a task would be scored without an image of one of its classes.
+
+    Parameters
+    ----------
+    source, seeds
+        Of the stream.
+    rule
+        Its name. The labels of ``random_labels`` are drawn, so no class can be lost there.
+    data_set
+        Its name, for the message.
+
+    Raises
+    ------
+    ConfigError
+        Naming the stream, the classes and a way out.
+    """
+    names = [str(label) for label in range(source.num_classes)]
+    parts = [(source.labels, "the training images")]
+    if rule in WHOLE:
+        parts += [
+            (source.labels[_subset(source, seed)], f"the continual.images of seed {seed}")
+            for seed in seeds
+        ]
+    for labels, whose in parts:
+        if lost := subset.lost(labels, names):
+            raise ConfigError(
+                f"continual.streams: '{rule}' on {data_set}: {whose} ({len(labels)}) have "
+                f"{subset.told(lost, len(names))}; set data.subset to stratified, or use more"
+            )
 
 
 def _refuse_beyond(task: int, limit: int) -> None:
     if task >= limit:
         raise ValueError(f"got task {task}, expected less than {limit}: no class comes twice")
 
+
+WHOLE = ("permuted_inputs", "shuffled_labels")
+"""Streams whose every task asks for all classes of the data set."""
 
 TABLE: dict[str, Rule] = {
     "permuted_inputs": permuted_inputs,

@@ -73,6 +73,24 @@ def _least(some: Counts, others: Counts) -> Counts:
     return tuple(map(min, some, others))
 
 
+def founding_counts(params: Params, backbone: Architecture, planned: Sequence[Event]) -> Counts:
+    """Return the alive units of each layer after the event at step 0, alike in every seed.
+
+    Parameters
+    ----------
+    params, backbone
+        Of the experiment.
+    planned
+        Its events.
+    """
+    counts = waypoints(params, backbone)[-1 if params.op == "late_reveal" else 0]
+    for event in planned:
+        if event.step == 0 and not event.wakes:
+            moved = zip(counts, event.add, event.remove, strict=True)
+            counts = tuple(count + added - removed for count, added, removed in moved)
+    return counts
+
+
 def starting_masks(params: Params, backbone: Architecture, seeds: Sequence[int]) -> Masks:
     """Return which units take part at step 0, (S, H) for each layer of units."""
     counts = waypoints(params, backbone)[-1 if params.op == "late_reveal" else 0]
@@ -125,10 +143,8 @@ def even_mask(num_seeds: int, capacity: int, k: int) -> Tensor:
 class Clock:
     """When events happen, in steps."""
 
-    every: int
-    """Steps between two events; the first is at step 0."""
-    edits: int
-    """How many there are."""
+    steps: tuple[int, ...]
+    """Of each event."""
     epoch: int
     """Steps of an epoch, or of a task, for ``edit.at_epoch``."""
     total: int
@@ -138,7 +154,7 @@ class Clock:
 def events(params: Params, backbone: Architecture, clock: Clock) -> tuple[Event, ...]:
     """Return the edit events.
 
-    Every operator but ``single_event`` has one every ``every`` steps from step 0, so that all are
+    Every operator but ``single_event`` has one at each of the clock's steps, so that all are
     measured at the same steps; those of dense and static move nothing.
 
     Parameters
@@ -148,7 +164,7 @@ def events(params: Params, backbone: Architecture, clock: Clock) -> tuple[Event,
     clock
         Of its run.
     """
-    points, cycles = waypoints(params, backbone), clock.edits
+    points, cycles = waypoints(params, backbone), len(clock.steps)
     if params.op == "single_event":
         add = tuple(b - a for a, b in zip(*points, strict=True))
         return (Event(0, params.edit.at_epoch * clock.epoch, add, (0,) * len(add), rewind=False),)
@@ -163,7 +179,7 @@ def events(params: Params, backbone: Architecture, clock: Clock) -> tuple[Event,
         add, remove = (tuple(max(0, sign * c) for c in change) for sign in (1, -1))
         rewind = params.rewinds and (params.edit.rewind_when == "every_event" or any(remove))
         wakes = params.op == "late_reveal"
-        result.append(Event(index, index * clock.every, add, remove, rewind, wakes=wakes))
+        result.append(Event(index, clock.steps[index], add, remove, rewind, wakes=wakes))
     return tuple(result)
 
 
@@ -187,8 +203,8 @@ def _turnover(params: Params, widths: Counts, clock: Clock) -> tuple[Event, ...]
     edited = (*edited, *(True for _ in params.network.widths))
     none = (0,) * len(widths)
     result = []
-    for index in range(clock.edits):
-        event = Event(index, index * clock.every, none, none, rewind=False, same_slots=True)
+    for index, step in enumerate(clock.steps):
+        event = Event(index, step, none, none, rewind=False, same_slots=True)
         if rule.rule == "fraction" and index > 0:
             share = float(rule.options["share"])
             counts = tuple(

@@ -23,6 +23,11 @@ from plasticity.yaml12 import read_yaml
 
 LATER: Mapping[str, Any] = {
     "data.pixels": "standardised",
+    "data.subset": "random",
+    "network.fan_in": "capacity",
+    "edit.until": "last_cycle",
+    "train.hold": 0.6,
+    "train.last_batch": "keep",
     "intervention.regularizer": {"rule": "none", "options": {}},
     "intervention.normalisation": {"rule": "none", "options": {}},
 }

@@ -22,7 +22,7 @@ from plasticity.schedule import Event
 from plasticity.sections import Choice
 from plasticity.state import FOUNDER, gather, new_state, scatter
 from plasticity.units import slots_of
-from plasticity.weights import Architecture, initial_bounds
+from plasticity.weights import Architecture
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -176,12 +176,11 @@ def _pull_(current: Run, pull: Pull) -> None:
 def _perturb_(current: Run, pull: Pull) -> None:
     """Shrink the weights and add a draw from their initial distribution, seed by seed."""
     job, copy = current.job, current.copy
-    bounds = initial_bounds(job.architecture, job.init)
     for row, seed in enumerate(job.seeds):
         if copy.diverged[row] >= 0:
             continue
         draw = rng.stream(seed, "perturb", current.step)
-        for weight, bound in zip(copy.weights.tensors(), bounds, strict=True):
+        for weight, bound in zip(copy.weights.tensors(), job.bounds, strict=True):
             part = weight[row]
             noise = draw.random(tuple(part.shape), dtype=np.float32)
             part.mul_(1 - pull.shrink)

@@ -132,6 +132,22 @@ def output_mask(weights: Weights, alive: tuple[Tensor, ...], layer: int) -> Tens
     return known.repeat_interleave(width, 1)
 
 
+def alive_weights(weights: Weights, alive: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return for each tensor which of its weights take part: bool, to be broadcast over it.
+
+    A weight takes part where every unit that it joins is alive.
+    """
+    masks = []
+    for tensor, (rows, columns) in zip(weights.tensors(), rows_and_columns(weights), strict=True):
+        mask = torch.ones((1,) * tensor.dim(), dtype=torch.bool, device=tensor.device)
+        if rows is not None:
+            mask = mask & along_rows(alive[rows.layer], rows, tensor)
+        if columns is not None:
+            mask = mask & along_columns(alive[columns.layer], columns, tensor)
+        masks.append(mask)
+    return masks
+
+
 def along_rows(values: Tensor, axis: Axis, tensor: Tensor) -> Tensor:
     """Return values (..., H) of units, shaped to multiply a tensor (..., H, rest)."""
     assert axis.width == 1

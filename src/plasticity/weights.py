@@ -157,6 +157,7 @@ def initial_weights(
     *,
     purpose: str = "init",
     dtype: torch.dtype = torch.float32,
+    scaled_for: Architecture | None = None,
 ) -> Weights:
     """Return fresh weights, each seed and layer from its own stream.
 
@@ -172,8 +173,11 @@ def initial_weights(
         Stream of ``plasticity.rng``.
     dtype
         Of the result; draws are made in float64.
+    scaled_for
+        The network whose inputs set the bounds, or None for ``architecture`` itself. With the units
+        that are alive, a masked network starts on the scale of the small network that it is.
     """
-    bounds = initial_bounds(architecture, rule)
+    bounds = initial_bounds(scaled_for or architecture, rule)
     depth, linears = len(architecture.trunk), len(architecture.linears)
 
     def layer(index: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
