@@ -262,6 +262,10 @@ WRONG = {
         {"train.schedule": "hold_cosine", "train.hold": "1.0"},
         ["train.hold:", "less than 1"],
     ),
+    "accuracy on no images": (
+        {"measure.accuracy_on": "validation"},
+        ["measure.accuracy_on:", "data.validation"],
+    ),
     "events up to no share": ({"edit.until": "half"}, ["edit.until:", "'half'", "'last_cycle'"]),
     "events up to the very end": ({"edit.until": "1.0"}, ["edit.until:", "between 0 and 1"]),
     "a window with rates that start over": (

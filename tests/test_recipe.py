@@ -318,3 +318,21 @@ def test_a_window_moves_events_and_nothing_else():
     assert early.evaluation is not None
     assert usual.evaluation is not None
     assert early.evaluation.full_at == usual.evaluation.full_at
+
+
+def test_accuracy_is_of_the_test_or_of_the_validation_images():
+    data = SETTING.dataset
+    setting = replace(
+        SETTING,
+        dataset=replace(
+            data,
+            validation_images=data.test_images[:7].flip(2),
+            validation_labels=data.test_labels[:7],
+        ),
+    )
+    params = params_of(measure__accuracy_on="validation", data__validation=7)
+    for chosen, expected in ((params, setting.dataset.validation_images), (params_of(), None)):
+        evaluation = recipe.train_job(chosen, setting, SEEDS).evaluation
+        assert evaluation is not None
+        images = data.test_images if expected is None else expected
+        assert torch.equal(evaluation.images.pixels, images.flatten(1))

@@ -84,6 +84,11 @@ def impossible(params: Params) -> list[str]:
             f"train.hold: got {train.hold:g}, but train.schedule is {train.schedule}, which holds "
             f"nothing; use hold_cosine, or leave train.hold at {HOLD:g}",
         ),
+        (
+            params.measure.accuracy_on == "validation" and params.data.validation == 0,
+            "measure.accuracy_on: got validation, but data.validation puts no image aside; set it "
+            "to some, or use test",
+        ),
         *_impossible_windows(params),
         *_impossible_rewinds(params),
         *_impossible_rules(params),

@@ -452,7 +452,10 @@ def _epoch_rate(params: Params, epochs: int) -> Callable[[int], float]:
 
 def _evaluation(params: Params, setting: Setting, epochs: int) -> Evaluation:
     data = setting.dataset
-    images = _resident(params, setting, data.test_images, data.test_labels)
+    if params.measure.accuracy_on == "test":
+        images = _resident(params, setting, data.test_images, data.test_labels)
+    else:
+        images = _resident(params, setting, data.validation_images, data.validation_labels)
     wanted = params.data.test_images
     count = len(images) if wanted == "all" else min(wanted, len(images))
     cycle = epochs // params.edit.cycles

@@ -241,6 +241,8 @@ class Measure(Section):
 
     enabled: bool
     """False: no probes but those that rules need; trained weights are the same."""
+    accuracy_on: Literal["test", "validation"]
+    """Images that accuracies are of; settings are chosen on ``validation``, never on ``test``."""
     probe_images: Count
     activation_threshold: Annotated[float, Field(ge=0)]
 

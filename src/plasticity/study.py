@@ -26,6 +26,7 @@ LATER: Mapping[str, Any] = {
     "data.subset": "random",
     "network.fan_in": "capacity",
     "edit.until": "last_cycle",
+    "measure.accuracy_on": "test",
     "train.hold": 0.6,
     "train.last_batch": "keep",
     "intervention.regularizer": {"rule": "none", "options": {}},

@@ -49,6 +49,9 @@ def changed(params: Params) -> list[tuple[str, str]]:
         value = getattr(params.edit, key)
         if value != default:
             rows.append((f"edit.{key}", str(value)))
+    if params.measure.accuracy_on != "test":
+        told = f"{params.measure.accuracy_on}: every accuracy here is of images put aside"
+        rows.append(("measure.accuracy_on", told))
     for key in OWN.get(params.op, ()):
         value = getattr(params.edit, key)
         known = isinstance(value, Choice)
