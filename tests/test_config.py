@@ -262,6 +262,13 @@ WRONG = {
         {"train.schedule": "hold_cosine", "train.hold": "1.0"},
         ["train.hold:", "less than 1"],
     ),
+    **{
+        f"cohort rates of what {rule} starts at 0": (
+            {"intervention.trainability": "cohort_rates", "intervention.insertion": rule},
+            ["intervention.trainability: 'cohort_rates'", f"'{rule}'", "another rule"],
+        )
+        for rule in ("zero_out", "zero_in", "gradmax")
+    },
     "accuracy on no images": (
         {"measure.accuracy_on": "validation"},
         ["measure.accuracy_on:", "data.validation"],

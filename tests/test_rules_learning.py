@@ -145,6 +145,7 @@ def learners_of(**changed: object) -> Learners:
         inserted=(torch.tensor([[False, True, True]]),),
         age=(torch.tensor([[500, 2, 30]]),),
         since_birth=2,
+        step=500,
         rate=0.5,
         weights=weights,
         grads=grads,
@@ -223,6 +224,27 @@ def unit_clipping_example() -> None:
     assert gains is not None
     torch.testing.assert_close(gains.incoming[0], tensor(0.5, 1, 0.025)[None])
     assert not gains.newborn[0].any()
+
+
+def cohort_rates_example() -> None:
+    """Unit 0 is as old as the run. Incoming norms 50, 50, 5, outgoing 1, 1, 1: factors 1, 1, 0.1
+    and 1, 1, 1. With units 1 and 2 in one cohort its norm is (2500 + 25)^0.5 = 50.249, its root
+    mean square over units 35.532; outgoing 2^0.5 and 1."""
+    gains = gains_of("cohort_rates")
+    assert gains is not None
+    assert gains.on == "update"
+    assert gains.newborn[0].tolist() == [[False, True, True]]
+    torch.testing.assert_close(gains.incoming[0], tensor(1, 1, 0.1)[None])
+    assert gains.outgoing[0].tolist() == [[1, 1, 1]]
+    pair = learners_of(age=(torch.tensor([[500, 2, 2]]),))
+    whole = gains_of("cohort_rates", pair)
+    assert whole is not None
+    torch.testing.assert_close(whole.incoming[0], tensor(1, 1.0049876, 1.0049876)[None])
+    torch.testing.assert_close(whole.outgoing[0], tensor(1, 1.4142136, 1.4142136)[None])
+    mean = gains_of("cohort_rates", pair, per="rms")
+    assert mean is not None
+    torch.testing.assert_close(mean.incoming[0], tensor(1, 0.7106335, 0.7106335)[None])
+    torch.testing.assert_close(mean.outgoing[0], tensor(1, 1, 1)[None])
 
 
 # Optimizer state: slots 0 and 1 are incumbents with moments, slot 2 is born, slot 3 masked.
@@ -339,6 +361,7 @@ GOLDEN: dict[tuple[str, str], Callable[[], None]] = {
     ("trainability", "freeze_incumbents"): freeze_incumbents_example,
     ("trainability", "gradient_normalisation"): gradient_normalisation_example,
     ("trainability", "unit_clipping"): unit_clipping_example,
+    ("trainability", "cohort_rates"): cohort_rates_example,
     ("optimizer_state", "zero_step"): zero_step_example,
     ("optimizer_state", "zero"): zero_example,
     ("optimizer_state", "stale"): stale_example,
@@ -404,6 +427,7 @@ def test_gains_of_a_seed_alone_are_those_in_a_batch(name: str) -> None:
         tuple(torch.cat([t, ~t]) for t in one.inserted),
         tuple(torch.cat([t, t.flip(1)]) for t in one.age),
         one.since_birth,
+        one.step,
         one.rate,
         one.weights.map(lambda t: torch.cat([t, t * 2])),
         one.grads.map(lambda t: torch.cat([t, t * 3])),
@@ -437,6 +461,7 @@ def test_gains_are_equivariant_to_permuting_units_and_leave_their_inputs(name: s
         tuple(t[:, order] for t in base.inserted),
         tuple(t[:, order] for t in base.age),
         base.since_birth,
+        base.step,
         base.rate,
         permuted(base.weights),
         permuted(base.grads),
@@ -449,9 +474,25 @@ def test_gains_are_equivariant_to_permuting_units_and_leave_their_inputs(name: s
     assert all(torch.equal(x, y) for x, y in zip(copies, now, strict=True))
 
 
-@pytest.mark.parametrize("name", sorted(set(trainability.TABLE) - {"none", "unit_clipping"}))
+FOR_EVER = {"unit_clipping", "cohort_rates"}
+"""Rules without a window."""
+
+
+@pytest.mark.parametrize("name", sorted(set(trainability.TABLE) - {"none"} - FOR_EVER))
 def test_a_window_that_is_over_leaves_everybody_alike(name: str) -> None:
     assert gains_of(name, learners_of(since_birth=31), steps=31) is None
+
+
+def test_cohort_rates_leave_all_alike_until_somebody_is_born_and_where_there_is_no_norm() -> None:
+    assert gains_of("cohort_rates", learners_of(step=2)) is None  # born at step 0 at the latest
+    gone = gains_of("cohort_rates", learners_of(step=501))  # all founders were replaced
+    assert gone is not None
+    assert gone.incoming[0].tolist() == [[1, 1, 1]]
+    empty = one_layer([[30.0, 40.0], [0.0, 0.0], [3.0, 4.0]], [[1.0], [1.0], [0.0]])
+    zero = gains_of("cohort_rates", learners_of(weights=empty))
+    assert zero is not None
+    torch.testing.assert_close(zero.incoming[0], tensor(1, 1, 0.1)[None])
+    assert zero.outgoing[0].tolist() == [[1, 1, 1]]
 
 
 @pytest.mark.parametrize("name", optimizer_state.TABLE)

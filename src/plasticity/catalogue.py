@@ -294,6 +294,12 @@ TRAINABILITY = {
         "alive",
         {"share": Number(0.01, 1e-6, 100.0)},
     ),
+    "cohort_rates": Entry(
+        "each cohort's rate in proportion to the norm of its weights",
+        "Yuan et al. 2023, section 3.3",
+        "alive",
+        {"per": Name("norm", ("norm", "rms"))},
+    ),
 }
 
 ACTIVATION = {

@@ -9,6 +9,8 @@ EQUAL_COUNTS = ("gradmax", "tiny", "net2wider", "paired_cancel", "orthogonal")
 """Insertion rules that take newborns together."""
 COMPENSATING = ("net2wider", "zero_in", "gradmax", "variance_transfer")
 """Insertion rules that change others so as to make up for newborns at full strength."""
+ONE_SIDED = ("zero_out", "zero_in", "gradmax")
+"""Insertion rules that give a newborn zeros on one side."""
 WHOLE = ("contribution", "hessian")
 """Prune rules that see newborns at full strength."""
 HOLD = 0.6
@@ -472,6 +474,14 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
         (
             params.op == "late_reveal" and chosen.trainability.rule != "none",
             "intervention.trainability: op=late_reveal decides itself who learns; use none",
+        ),
+        (
+            chosen.trainability.rule == "cohort_rates"
+            and params.op in ADDING
+            and chosen.insertion.rule in ONE_SIDED,
+            "intervention.trainability: 'cohort_rates' sets a rate by the norm of weights, but "
+            f"'{chosen.insertion.rule}' starts one side of a newborn at 0, which would hardly "
+            "leave it; use another rule for one of the two",
         ),
         (
             params.op == "late_reveal" and chosen.insertion.rule != "late_init",

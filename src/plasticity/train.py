@@ -210,6 +210,7 @@ def _gains(current: Run, rate: float) -> optim.Gains | None:
         inserted=tuple(units.cohort != FOUNDER for units in copy.units),
         age=current.ages(),
         since_birth=current.step - (-(10**12) if born is None else born),
+        step=current.step,
         rate=rate / job.lr(0),
         weights=copy.weights,
         grads=copy.grads,

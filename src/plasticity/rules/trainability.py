@@ -27,6 +27,8 @@ class Learners:
     """(S, K) optimizer steps since insertion."""
     since_birth: int
     """The same for the youngest unit of all."""
+    step: int
+    """Optimizer steps that the run has taken."""
     rate: float
     """Learning rate of this step over the rate at step 0."""
     weights: Weights
@@ -148,6 +150,40 @@ def unit_clipping(learners: Learners, options: Options) -> Gains:
     return Gains("gradient", nobody, _like(learners, factors), _like(learners, ones))
 
 
+def cohort_rates(learners: Learners, options: Options) -> Gains | None:
+    """Return for each cohort the norm of its weights over that of the founders' weights.
+
+    A cohort is the units of a layer that are equally old; founders are as old as the run, those
+    that an event at step 0 added among them. Incoming and outgoing weights have a factor each, of
+    the weights as they are now. With ``per: norm`` it is a ratio of Frobenius norms, so a cohort of
+    fewer units learns more slowly; with ``per: rms`` of root mean squares, so their number does not
+    matter. A side without weights, or whose founders are gone, keeps the common rate.
+
+    Source: Yuan et al. 2023, section 3.3 (their weight norm is the Frobenius norm). Deviation: they
+    split a matrix by the stage that added each weight; here a weight belongs to one of the two
+    units that it joins, as ``optim.Gains`` says.
+    """
+    if learners.since_birth >= learners.step:
+        return None  # everybody is a founder
+    founders = tuple(age >= learners.step for age in learners.age)
+    incoming: list[Tensor] = []
+    outgoing: list[Tensor] = []
+    for layer, (age, founder) in enumerate(zip(learners.age, founders, strict=True)):
+        slots = slots_of(learners.weights, layer)
+        together = (age[:, :, None] == age[:, None, :]).double()
+        for side, factors in ((slots.incoming, incoming), (slots.outgoing, outgoing)):
+            square = side.double().square().sum(2)  # (S, K)
+            own = (together @ square[:, :, None])[:, :, 0]
+            first = square.masked_fill(~founder, 0).sum(1, keepdim=True)
+            if options["per"] == "rms":
+                own = own / together.sum(2)
+                first = first / founder.sum(1, keepdim=True).clamp(min=1)
+            known = (first > 0) & (own > 0) & ~founder
+            factors.append(torch.where(known, (own / first).sqrt(), 1))
+    newborn = tuple(~founder for founder in founders)
+    return Gains("update", newborn, _like(learners, incoming), _like(learners, outgoing))
+
+
 def _gains(
     on: str,
     learners: Learners,
@@ -179,4 +215,5 @@ TABLE: dict[str, Rule] = {
     "warm_up": warm_up,
     "local_schedule": local_schedule,
     "unit_clipping": unit_clipping,
+    "cohort_rates": cohort_rates,
 }
