@@ -1,11 +1,12 @@
 """Run learners inside streams of tasks."""
 
-from plasticity import command, config, learners
+from plasticity import command, config, learners, remarks
 
 
 def main() -> dict[str, object]:
     """Write ``reports/continual``."""
     params = config.load("continual")
+    command.remark("continual", remarks.remarks(params, "continual"))
     from plasticity import items, launch, stream_results
 
     runs = list(learners.stream_runs(params).values())

@@ -1,11 +1,12 @@
 """Train the extracted networks from scratch, beside their controls."""
 
-from plasticity import command, config, files
+from plasticity import command, config, files, remarks
 
 
 def main() -> dict[str, object]:
     """Write ``reports/retrain``."""
     params = config.load("retrain")
+    command.remark("retrain", remarks.remarks(params, "retrain"))
     from plasticity import items, launch, results
     from plasticity.data import load_prepared
     from plasticity.tables import read_table

@@ -1,11 +1,12 @@
 """Train one operator with all its seeds, editing structure on the way."""
 
-from plasticity import command, config, files
+from plasticity import command, config, files, remarks
 
 
 def main() -> dict[str, object]:
     """Write ``data/trained`` and ``reports/train``."""
     params = config.load("train")
+    command.remark("train", remarks.remarks(params, "train"))
     from plasticity import items, launch, results
     from plasticity.data import load_prepared
 

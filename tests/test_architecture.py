@@ -36,6 +36,7 @@ LAYERS = {
         "plasticity.progress",
         "plasticity.published",
         "plasticity.ranks",
+        "plasticity.remarks",
         "plasticity.rng",
         "plasticity.sections",
         "plasticity.significance",

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from report_tables import CYCLE, EPOCHS, REPLACED, ROOT, TERMS, write_experiment
 
-from plasticity import catalogue
+from plasticity import catalogue, remarks
 from plasticity.files import FIGURES, REPORT_HTML, metrics_path, timing_path, write_json
 from plasticity.report import (
     accounts,
@@ -431,8 +431,10 @@ def test_defaults_of_the_header_are_those_of_the_parameter_file() -> None:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     chosen = tree["intervention"]
     chosen |= {f"selection.{name}": rule for name, rule in chosen.pop("selection").items()}
-    assert chosen == {name: next(iter(table)) for name, table in settings.TABLES.items()}
-    assert {key: tree["edit"][key] for key in settings.EDITS} == settings.EDITS
+    assert chosen == {name: next(iter(table)) for name, table in remarks.FAMILIES.items()}
+    for key, default in settings.PLAIN.items():
+        section, name = key.split(".")
+        assert tree[section][name] == default
 
 
 def test_edited_trunk_is_among_the_widths(

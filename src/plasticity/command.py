@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -68,6 +68,11 @@ def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> 
         sys.exit(_tell(stage, DeviceError(told), verbose))
     except OSError as error:
         sys.exit(_tell(stage, StorageError(f"{error.filename}: {error.strerror}"), verbose))
+
+
+def remark(stage: str, lines: Sequence[str]) -> None:
+    """Print what a user should know before a stage starts, a line each, on standard error."""
+    sys.stderr.write("".join(f"[{stage}] note: {line}\n" for line in lines))
 
 
 def _tell(stage: str, error: PlasticityError, verbose: bool) -> int:  # noqa: FBT001 (private)

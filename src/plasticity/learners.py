@@ -7,6 +7,9 @@ from typing import Any, Literal
 from plasticity import catalogue, learner_catalogue
 from plasticity.sections import Choice, Params, Section, label
 
+THREE = 3
+"""Hidden layers that every allocation but neutral and erk is defined for."""
+
 
 @dataclass(frozen=True)
 class StreamRun:
@@ -36,8 +39,9 @@ class StreamRun:
     def resolved(self, params: Params) -> Params:
         """Return the parameters of this run: the learner's, on the stream's network."""
         own = overlaid(params, learner_settings(self.learner) | self._tuned())
-        own = overlaid(own, {"edit.allocation": "neutral"})  # the others name three layers
         settings = own.continual
+        if own.edit.allocation != "erk" and len(settings.widths) != THREE:
+            own = overlaid(own, {"edit.allocation": "neutral"})  # the others name three layers
         kind: Literal["mlp", "convnet"] = "convnet" if settings.trunk else "mlp"
         if self.stream.rule == "slowly_changing_regression":
             settings, kind = settings.model_copy(update={"trunk": ()}), "mlp"

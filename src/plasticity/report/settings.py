@@ -2,33 +2,27 @@
 
 from collections.abc import Mapping
 
-from plasticity import catalogue
-from plasticity.catalogue import ADDING, REMOVING
+from plasticity import catalogue, remarks
+from plasticity.remarks import FAMILIES
 from plasticity.sections import Choice, Params
 
-TABLES: Mapping[str, Mapping[str, catalogue.Entry]] = {
-    "selection.grow": catalogue.GROW_SELECTION,
-    "selection.prune": catalogue.PRUNE_SELECTION,
-    "insertion": catalogue.INSERTION,
-    "gate": catalogue.GATE,
-    "optimizer_state": catalogue.OPTIMIZER_STATE,
-    "trainability": catalogue.TRAINABILITY,
-    "activation": catalogue.ACTIVATION,
-    "regularizer": catalogue.REGULARIZER,
-    "normalisation": catalogue.NORMALISATION,
+PLAIN = {
+    "data.subset": "random",
+    "network.fan_in": "capacity",
+    "edit.continuity": "paper",
+    "edit.rewind_when": "removed",
+    "edit.allocation": "neutral",
+    "edit.count_rule": "ceil_remaining",
+    "edit.until": "last_cycle",
+    "edit.layers": "head",
+    "edit.maturity": 0,
+    "train.momentum": 0.0,
+    "train.weight_decay": 0.0,
+    "train.schedule": "cosine",
+    "train.hold": 0.6,
+    "train.last_batch": "keep",
 }
-"""Families of rules; the first entry of each is the default."""
-EVERYWHERE = ("activation", "normalisation", "regularizer")
-"""Families that every operator uses."""
-EDITS = {
-    "continuity": "paper",
-    "rewind_when": "removed",
-    "allocation": "neutral",
-    "count_rule": "ceil_remaining",
-    "layers": "head",
-    "maturity": 0,
-}
-"""Defaults of the clock and of what continues."""
+"""Parameters that are no rule, with their defaults: those that change what is compared."""
 OWN = {
     "turnover": ("turnover",),
     "single_event": ("at_epoch",),
@@ -41,14 +35,16 @@ OWN = {
 def changed(params: Params) -> list[tuple[str, str]]:
     """Return name and value of every setting that is not the default, and of the operator's own."""
     rows = []
-    for name, table in TABLES.items():
+    idle = remarks.idle(params)
+    for name, table in FAMILIES.items():
         choice = _choice(params, name)
         if choice.rule != next(iter(table)):
-            rows.append((name, f"{_told(choice, table)}{_idle(name, params.op)}"))
-    for key, default in EDITS.items():
-        value = getattr(params.edit, key)
+            unused = f", which {params.op} never uses" if f"intervention.{name}" in idle else ""
+            rows.append((name, f"{_told(choice, table)}{unused}"))
+    for key, default in PLAIN.items():
+        value = remarks.value_of(params, key)
         if value != default:
-            rows.append((f"edit.{key}", str(value)))
+            rows.append((key, str(value)))
     if params.measure.accuracy_on != "test":
         told = f"{params.measure.accuracy_on}: every accuracy here is of images put aside"
         rows.append(("measure.accuracy_on", told))
@@ -71,10 +67,3 @@ def _told(choice: Choice, table: Mapping[str, catalogue.Entry]) -> str:
     options = ", ".join(f"{key} {value}" for key, value in choice.options.items())
     label = table[choice.rule].label
     return f"{choice.rule} ({label}{'; ' if options else ''}{options})"
-
-
-def _idle(name: str, op: str) -> str:
-    """Return a remark where the operator never comes to use a rule."""
-    always = tuple(catalogue.OPERATORS)
-    needs = {"selection.prune": REMOVING, **dict.fromkeys(EVERYWHERE, always)}.get(name, ADDING)
-    return "" if op in needs else f", which {op} never uses"

@@ -7,8 +7,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from plasticity import remarks
 from plasticity.claims import MEASURES
-from plasticity.report import charts, numbers, parts, settings, theme
+from plasticity.report import charts, numbers, parts, theme
 from plasticity.report.charts import Figure
 from plasticity.report.comparison import marks, pairs
 from plasticity.report.comparison.gather import Arm, Comparison
@@ -22,7 +23,7 @@ SELECTION, PREFIX = "selection.", "intervention."
 
 def _plain() -> Intervention:
     """Return the section of parameters with every rule at its default."""
-    rules = {name: next(iter(table)) for name, table in settings.TABLES.items()}
+    rules = {name: next(iter(table)) for name, table in remarks.FAMILIES.items()}
     chosen = {
         name.removeprefix(SELECTION): rule
         for name, rule in rules.items()
