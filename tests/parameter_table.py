@@ -31,7 +31,7 @@ SEED = (0,)
 BASE: Mapping[str, Any] = {
     "scale": "tiny",
     "data.train_images": 50,  # with a rest of 10 in batches of 20
-    "network.widths": [16, 12, 10],
+    "network.widths": [30, 12, 10],
     "edit.at_epoch": 2,
     "continual.widths": [9, 8, 7],
     "continual.images": 40,
