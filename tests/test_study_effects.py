@@ -38,15 +38,15 @@ def test_equal_cost_is_read_between_the_epochs_of_a_seed() -> None:
 def test_at_the_cost_of_the_cheapest_arm_the_gap_is_paired(study: Comparison) -> None:
     (group,) = curves.groups(study)
     ends = {
-        arm.name: float(read_table("train", "history", arm.folder)["flops"].max())
+        arm.name: float(read_table("train", "history", arm.folders[0])["flops"].max())
         for arm in study.done
     }
     assert group.flops == min(ends.values())
     assert group.dense.arm.name == "dense"
     at = {pair.text: (flops, found) for pair, flops, found in costs.at_equal_flops(study, (group,))}
     flops, found = at["grow_50 less prune_50"]
-    history = read_table("train", "history", study.arm("prune_50").folder)
-    grown = read_table("train", "seeds", study.arm("grow_50").folder)["cycle_acc"]
+    history = read_table("train", "history", study.arm("prune_50").folders[0])
+    grown = read_table("train", "seeds", study.arm("grow_50").folders[0])["cycle_acc"]
     assert flops == ends["grow_50"] < ends["prune_50"]
     gaps = []
     for seed in range(5):
@@ -72,7 +72,7 @@ def test_costs_are_shares_of_the_dense_network(study: Comparison) -> None:
     table = costs.section(study).tables[0]
     shares = {row[0]: row[2:4] for row in table.rows}
     seeds = {
-        name: read_table("train", "seeds", study.arm(name).folder)["active_unit_steps"].mean()
+        name: read_table("train", "seeds", study.arm(name).folders[0])["active_unit_steps"].mean()
         for name in ("grow_50", "dense")
     }
     assert shares["dense"] == ("100.0 %", "100.0 %")
@@ -90,7 +90,7 @@ def test_a_seed_that_diverged_is_at_chance_from_then_on(tmp_path: Path) -> None:
 def test_what_a_seed_that_diverged_is_tested_at_afterwards_does_not_count(tmp_path: Path) -> None:
     """Its frozen network is tested to the end: step 318 is the fourth of epoch 8."""
     comparison = write_study(tmp_path, {"grow": {}}, diverged={"grow": (1,)})
-    path = comparison.arm("grow").folder / "reports/train/history.csv"
+    path = comparison.arm("grow").folders[0] / "reports/train/history.csv"
     history = pd.read_csv(path)
     tested = history[history["seed"] == 0].assign(seed=1, acc=88.0)
     other = history[history["seed"] != 1]
@@ -207,10 +207,11 @@ def test_what_failed_and_who_diverged_is_listed(tmp_path: Path) -> None:
 
 def test_a_condition_that_finished_at_a_second_try_still_shows_its_first(study: Comparison) -> None:
     arms = [
-        replace(arm, record=arm.record | {"earlier_errors": ["no luck"]})
+        replace(arm, parts=(replace(part, record=part.record | {"earlier_errors": ["no luck"]}),))
         if arm.name == "grow_50"
         else arm
         for arm in study.arms
+        for part in arm.parts
     ]
     section = failures.section(replace(study, arms=tuple(arms)))
     assert section.finding == "1 tried again"

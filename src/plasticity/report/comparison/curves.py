@@ -86,8 +86,8 @@ def read(arm: Arm) -> Curve | None:
     A seed that diverged is at chance from then on, and costs what the others cost.
     """
     try:
-        history = values.table("train", "history", arm.folder)
-        seeds = values.table("train", "seeds", arm.folder)
+        history = values.table("train", "history", arm.folders)
+        seeds = values.table("train", "seeds", arm.folders)
     except DataError:
         return None
     if history.empty:
@@ -111,7 +111,7 @@ def read(arm: Arm) -> Curve | None:
         name: rows[name].fillna(rows.groupby("epoch")[name].transform("mean")) for name in COSTS
     }
     lost = _lost(rows, seeds)
-    acc = rows["acc"].mask(lost, values.chance(arm.folder)) if lost.any() else rows["acc"]
+    acc = rows["acc"].mask(lost, values.chance(arm.folders)) if lost.any() else rows["acc"]
     return Curve(arm, rows.assign(**costs, acc=acc).drop(columns="step"))
 
 
