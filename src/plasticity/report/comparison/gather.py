@@ -10,7 +10,7 @@ from plasticity import RESULTS_VERSION
 from plasticity.claims import Reference
 from plasticity.errors import DataError
 from plasticity.files import read_json
-from plasticity.report.comparison import values, verdicts
+from plasticity.report.comparison import trajectory, values, verdicts
 from plasticity.report.comparison.values import Values
 from plasticity.report.comparison.verdicts import Decision
 from plasticity.sections import Params
@@ -149,9 +149,28 @@ class Comparison:
         if arm.why_not:
             return arm.why_not
         try:
-            return replace(values.of(one, arm.params, arm.folders), lacking=arm.lacking)
+            found = (
+                self._at_equal_flops(one, arm)
+                if one.beside
+                else values.of(one, arm.params, arm.folders)
+            )
+            return found if isinstance(found, str) else replace(found, lacking=arm.lacking)
         except DataError as error:
             return str(error)
+
+    def _at_equal_flops(self, one: Reference, arm: Arm) -> Values | str:
+        """Return one measure of an arm at what the cheapest of its contrast had spent."""
+        others = [self.arm(name) for name in one.beside]
+        if lacking := [other.why_not for other in others if other.why_not]:
+            return "; ".join(lacking)
+        read = {other.name: trajectory.read(other.folders) for other in others}
+        every = [part for part in read.values() if part is not None]
+        if len(every) < len(read) or (mine := read[arm.name]) is None:
+            return f"{one}: no history of {' or of '.join(one.beside)}"
+        by_seed = trajectory.at_equal_flops(mine, every, one.measure)
+        rows = values.table("train", "seeds", arm.folders)
+        found = rows[["seed", "status"]].assign(value=rows["seed"].map(by_seed))
+        return values.finished(one, found, arm.folders)
 
 
 def read(study: Study, root: Path = Path()) -> Comparison:

@@ -15,7 +15,8 @@ from plasticity.report import contrasts
 from plasticity.sections import Params, label
 from plasticity.tables import KEYS, read_table
 
-AS_CHANCE = ("cycle.acc", "cycle.taa", "epoch.taa", "ticket.acc", "ticket.taa")
+AS_CHANCE = ("cycle.acc", "cycle.taa", "epoch.taa", "equal_flops.acc", "equal_flops.taa",
+             "ticket.acc", "ticket.taa")  # fmt: skip
 """Measures of which a diverged seed has the accuracy of chance: to leave it out would flatter."""
 AS_WRITTEN = ("taoa", "early")
 """Measures of streams, in which every step of a seed from where it diverged on is wrong already."""
@@ -69,7 +70,21 @@ def of(one: Reference, params: Params, folders: Folders) -> Values:
     DataError
         When a table is missing or damaged.
     """
-    found = _READERS[one.measure](folders, arguments_of(one, params), params)
+    return finished(one, _READERS[one.measure](folders, arguments_of(one, params), params), folders)
+
+
+def finished(one: Reference, found: Found, folders: Folders) -> Values:
+    """Return what was read of a reference as its values, diverged seeds as the measure counts them.
+
+    Parameters
+    ----------
+    one
+        The reference.
+    found
+        What was read of every seed.
+    folders
+        Of the arm.
+    """
     diverged = tuple(int(seed) for seed in found.loc[found["status"] != "ok", "seed"])
     if one.measure not in AS_WRITTEN:
         of_diverged = chance(folders) if one.measure in AS_CHANCE else math.nan
