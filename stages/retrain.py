@@ -14,7 +14,7 @@ def main() -> dict[str, object]:
     trained = read_table("train", "seeds")
     whole = trained[trained["status"] == "ok"]
     cycle_acc = dict(zip(whole["seed"], whole["cycle_acc"], strict=True))
-    work = items.stage_items(params, "retrain", params.retrain.variants, params.train.seeds)
+    work = items.stage_items(params, "retrain", params.retrain.variants, params.train.all_seeds)
     outcomes, timing = launch.run(params, "retrain", work)
     results.write_retrain(params, load_prepared(files.PREPARED), outcomes, cycle_acc)
     return timing

@@ -10,7 +10,7 @@ def main() -> dict[str, object]:
     from plasticity import items, launch, results
     from plasticity.data import load_prepared
 
-    work = items.stage_items(params, "train", [params.op], params.train.seeds)
+    work = items.stage_items(params, "train", [params.op], params.train.all_seeds)
     outcomes, timing = launch.run(params, "train", work)
     results.write_train(params, load_prepared(files.PREPARED), outcomes)
     return timing

@@ -99,7 +99,7 @@ def put(
 ) -> None:
     """Write one number for each seed into a kept table, in place of what is there."""
     stage = "retrain" if column.startswith("ticket") else "train"
-    path = comparison.arm(arm).folder / f"reports/{stage}/seeds.csv"
+    path = comparison.arm(arm).folders[0] / f"reports/{stage}/seeds.csv"
     rows = list(csv.DictReader(path.read_text().splitlines()))
     chosen = [row for row in rows if not variant or row["variant"] == variant]
     for row, number in zip(chosen, numbers_, strict=True):

@@ -96,7 +96,10 @@ def test_data_code_device_and_seeds_change_the_key(monkeypatch: pytest.MonkeyPat
 
 def test_seed_groups_do_not_depend_on_the_number_of_workers() -> None:
     groups = [
-        [item.seeds for item in items.stage_items(params_of(train__workers=n), "train", ["x"], 12)]
+        [
+            item.seeds
+            for item in items.stage_items(params_of(train__workers=n), "train", ["x"], range(12))
+        ]
         for n in (1, 2, 4)
     ]
     assert groups[0] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (10, 11)]

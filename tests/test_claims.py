@@ -72,6 +72,14 @@ def test_sides_that_say_which_variant_may_be_of_different_ones():
     assert read({"contrasts": [alone]}).contrasts  # its only one, so nothing is guessed
 
 
+def test_a_measure_at_equal_flops_knows_the_conditions_of_its_contrast():
+    claim = read({"metric": "equal_flops.acc", "contrasts": [["grow_20", "prune_20"]]})
+    both = ("grow_20", "prune_20")
+    assert claim.contrasts == (
+        tuple(Reference(name, "equal_flops.acc", beside=both) for name in both),
+    )
+
+
 def test_a_correlation_has_two_measures_of_each_condition():
     claim = read(
         {"metric": ["newborn.grad birth", "cycle.taa"], "across": ["grow_20"], "contrasts": []}
@@ -128,6 +136,22 @@ WRONG = {
     "two units in two contrasts": (
         {"contrasts": [["grow_20", "prune_20"], ["grow_20 flops", 2]]},
         ["claims.C1.contrasts: got 2 units (points, ratio), expected one"],
+    ),
+    "equal FLOPs of one condition": (
+        {"metric": "equal_flops.taa", "contrasts": [["grow_20", 50]]},
+        ["[grow_20 equal_flops.taa, 50.0]: 'equal_flops.taa' needs at least two conditions"],
+    ),
+    "equal FLOPs on one side": (
+        {"metric": "equal_flops.acc", "contrasts": [["grow_20", "prune_20 cycle.acc"]]},
+        ["'equal_flops.acc' needs at least two conditions, all of them with this measure"],
+    ),
+    "equal FLOPs of a correlation": (
+        {
+            "metric": ["equal_flops.acc", "cycle.acc"],
+            "across": ["grow_20", "prune_20"],
+            "contrasts": [],
+        },
+        ["claims.C1.metric: 'equal_flops.acc' is of a contrast"],
     ),
     "numbers alone": ({"contrasts": [[1, 2]]}, ["claims.C1.contrasts: [1.0, 2.0] names no"]),
     "a side and itself": (

@@ -63,17 +63,17 @@ def text_of(html: str) -> str:
 
 def test_values_are_those_of_the_tables(whole: Comparison) -> None:
     arm = whole.arm("grow_50")
-    seeds = read_table("train", "seeds", arm.folder)
+    seeds = read_table("train", "seeds", arm.folders[0])
     values = whole.values(Reference("grow_50", "cycle.acc"))
     assert dict(values.by_seed) == dict(zip(seeds["seed"], seeds["cycle_acc"], strict=True))
-    tickets = read_table("retrain", "seeds", arm.folder)
+    tickets = read_table("retrain", "seeds", arm.folders[0])
     fresh = tickets[tickets["variant"] == "random_fresh"]
     values = whole.values(Reference("grow_50", "ticket.acc", ("random_fresh",)))
     assert dict(values.by_seed) == dict(zip(fresh["seed"], fresh["ticket_acc"], strict=True))
 
 
 def test_costs_are_compared_by_their_logarithm(whole: Comparison) -> None:
-    flops = read_table("train", "seeds", whole.arm("grow_50").folder)["flops"]
+    flops = read_table("train", "seeds", whole.arm("grow_50").folders[0])["flops"]
     values = whole.values(Reference("grow_50", "flops"))
     assert values.by_seed[0] == math.log(flops[0])
 
@@ -87,7 +87,7 @@ def test_a_layer_that_is_left_out_is_all_of_them(whole: Comparison) -> None:
 
 
 def test_a_stream_is_the_first_one_of_the_experiment_unless_it_is_named(whole: Comparison) -> None:
-    rows = read_table("continual", "seeds", whole.arm("grow_50").folder)
+    rows = read_table("continual", "seeds", whole.arm("grow_50").folders[0])
     rows = rows[rows["stream"] == "random_labels"]
     named = whole.values(Reference("grow_50", "taoa", ("operator", "random_labels")))
     assert dict(named.by_seed) == dict(zip(rows["seed"], rows["taoa"], strict=True))
@@ -157,8 +157,8 @@ def test_the_table_of_conditions_counts_the_seeds_of_every_stage(tmp_path: Path)
     assert rows == {"grow_50": ("done", "3, 4"), "prune_50": ("done, 2 diverged", "3, 5")}
     streams = write_study(tmp_path / "streams", ARMS)
     for arm in streams.arms:
-        shutil.rmtree(arm.folder / "reports/train")
-        shutil.rmtree(arm.folder / "reports/retrain")
+        shutil.rmtree(arm.folders[0] / "reports/train")
+        shutil.rmtree(arm.folders[0] / "reports/retrain")
     assert [row[1:3] for row in page.conditions(streams).rows] == [("done", "3")] * 2
 
 
@@ -169,9 +169,9 @@ def test_the_newborn_ratio_of_the_metrics_is_that_of_the_report(
 ) -> None:
     asked = study.read(ROOT / "studies/quick.yaml")
     arm = gather.read(asked, ROOT).arm("grow_20")
-    cohorts = read_table("train", "cohorts", arm.folder).to_dict("records")
+    cohorts = read_table("train", "cohorts", arm.folders[0]).to_dict("records")
     told = newborn_ratio(cohorts, column, moment, set(range(10)))
-    found = values.of(Reference("grow_20", measure, (moment,)), arm.params, arm.folder)
+    found = values.of(Reference("grow_20", measure, (moment,)), arm.params, arm.folders)
     assert told is not None
     assert told.mean == pytest.approx(np.mean([*found.by_seed.values()]), rel=1e-12)
 
@@ -244,7 +244,7 @@ def test_nothing_at_all_is_no_fault(tmp_path: Path) -> None:
 
 def test_results_of_another_version_are_not_mixed_in(tmp_path: Path) -> None:
     comparison = write_study(tmp_path, ARMS, CLAIMS)
-    path = comparison.arm("prune_50").folder / "condition.json"
+    path = comparison.arm("prune_50").folders[0] / "condition.json"
     write_json(path, read_json(path) | {"results_version": 0})
     again = gather.read(comparison.study, tmp_path)
     assert again.decisions[0].verdict == "not run"
@@ -253,7 +253,7 @@ def test_results_of_another_version_are_not_mixed_in(tmp_path: Path) -> None:
 
 def test_versions_of_the_code_that_differ_are_told(tmp_path: Path) -> None:
     comparison = write_study(tmp_path, ARMS, CLAIMS)
-    path = comparison.arm("prune_50").folder / "condition.json"
+    path = comparison.arm("prune_50").folders[0] / "condition.json"
     record = read_json(path)
     write_json(path, record | {"code": record["code"] | {"src": "d" * 40}})
     again = gather.read(comparison.study, tmp_path)
@@ -262,7 +262,7 @@ def test_versions_of_the_code_that_differ_are_told(tmp_path: Path) -> None:
 
 def test_a_damaged_table_takes_away_the_verdict_and_is_named(tmp_path: Path) -> None:
     comparison = write_study(tmp_path, ARMS, CLAIMS)
-    table = comparison.arm("prune_50").folder / "reports/train/seeds.csv"
+    table = comparison.arm("prune_50").folders[0] / "reports/train/seeds.csv"
     table.write_text(table.read_text()[:-1])
     decision = gather.read(comparison.study, tmp_path).decisions[0]
     assert decision.verdict == "not run"

@@ -135,6 +135,8 @@ WRONG = {
     "zero units": ({"network.widths": "[9, 0]"}, ["network.widths.1:", "0"]),
     "negative validation": ({"data.validation": "-1"}, ["data.validation:", "-1"]),
     "momentum of one": ({"train.momentum": "1"}, ["train.momentum:", "less than 1"]),
+    "first seed below 0": ({"train.first_seed": "-1"}, ["train.first_seed: got -1", "0"]),
+    "first seed that is a list": ({"train.first_seed": "[0, 1]"}, ["train.first_seed", "integer"]),
     "huge number of seeds": ({"train.seeds": "1001"}, ["train.seeds:", "1001", "1000"]),
     "huge learning rate": ({"train.lr": "1e9"}, ["train.lr:", "100"]),
     "number of five thousand digits": ({"train.seeds": "9" * 5000}, ["digits"]),

@@ -3,6 +3,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from commands import python
@@ -234,6 +235,22 @@ def pruned_again(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def grown_from_5(tmp_path_factory):
+    """Train and retrain seeds 5 and 6 alone: the second group of the seven."""
+    folder = project(tmp_path_factory.mktemp("grown_from_5"), "grow")
+    text = (folder / "params.yaml").read_text()
+    for pattern, line in (
+        (r"^  seeds: 7$", "  seeds: 2"),
+        (r"^  first_seed: 0", "  first_seed: 5"),
+    ):
+        text, count = re.subn(pattern, line, text, flags=re.MULTILINE)
+        assert count == 1, pattern
+    (folder / "params.yaml").write_text(text)
+    run_together(folder, dict.fromkeys(("prepare", "train", "extract", "retrain"), 1))
+    return folder
+
+
 @pytest.fixture(params=["grown", "pruned"])
 def done(request):
     return request.getfixturevalue(request.param)
@@ -360,6 +377,24 @@ def test_a_second_run_gives_the_same_bytes_with_any_number_of_workers(request, o
     other = results(request.getfixturevalue(again))
     assert sorted(one) == sorted(other)
     assert [path for path in one if one[path] != other[path]] == []
+
+
+SEED_BY_SEED = [
+    (stage, table)
+    for stage, table in tables.SCHEMAS
+    if stage in ("train", "extract", "retrain")
+    and "seed" in tables.SCHEMAS[stage, table]
+    and table != "lifelines"  # of the first seed alone, whichever that is
+]
+
+
+@pytest.mark.parametrize(("stage", "table"), SEED_BY_SEED)
+def test_a_run_from_a_later_seed_on_is_that_of_these_seeds(grown, grown_from_5, stage, table):
+    every = tables.read_table(stage, table, grown)
+    later = tables.read_table(stage, table, grown_from_5)
+    expected = every[every["seed"] >= 5].reset_index(drop=True)
+    assert sorted(set(later["seed"])) == [5, 6]
+    pd.testing.assert_frame_equal(later, expected, check_exact=True)
 
 
 @pytest.mark.slow

@@ -285,7 +285,7 @@ def paper(tmp_path_factory):
 
 
 def put(comparison, arm, column, numbers):
-    path = comparison.arm(arm).folder / "reports/train/seeds.csv"
+    path = comparison.arm(arm).folders[0] / "reports/train/seeds.csv"
     rows = list(csv.DictReader(path.read_text().splitlines()))
     for line, number in zip(rows, numbers, strict=True):
         line[column] = repr(number)
@@ -391,12 +391,12 @@ def test_streams_stand_beside_table_14_and_split_classes_by_the_tasks_seen(tmp_p
     made = write_study(tmp_path, arms, settings=common, stages=["continual"])
     where = {"stream": "split_classes-classes=10", "learner": "grow", "task_steps": 500}
     accuracies = {(0, 0): 1.0, (0, 1): 2.0, (1, 0): 80.0, (1, 1): 3.0, (2, 0): 40.0, (2, 1): 60.0}
-    with contextlib.chdir(made.arm("split").folder):
+    with contextlib.chdir(made.arm("split").folders[0]):
         write_table("continual", "matrix", [
             where | {"seed": seed, "after": after, "task": task, "acc": acc + seed}
             for seed in (0, 1) for (after, task), acc in accuracies.items()
         ])  # fmt: skip
-    seeds = made.arm("split").folder / "reports/continual/seeds.csv"
+    seeds = made.arm("split").folders[0] / "reports/continual/seeds.csv"
     seeds.write_text(seeds.read_text().replace(",1,ok,", ",1,diverged,"))
     (line,) = line_of(made, "T14, Split-CIFAR-100", "grow, 50 %")
     assert line[1] == "split (paper: its length is not published), 1 diverged"

@@ -139,6 +139,23 @@ WRONG = {
         with_conditions(a={}, b={"train.lr": 0.2}, c={"train.lr": 0.1}),
         ["conditions.c: the same settings as 'a'"],
     ),
+    "a seed of an arm twice": (
+        with_conditions(a_s0={}, a_s2={"train.first_seed": 2}),
+        ["conditions.a_s2: trains seed 2, as 'a_s0' does, and nothing else tells them apart"],
+    ),
+    "an arm of streams": (
+        with_conditions(a_s0={}, a_s3={"train.first_seed": 3}) | {"stages": ["continual"]},
+        ["conditions.a_s3: differs from 'a_s0' in train.first_seed alone, which streams do not"],
+    ),
+    "two arms of one name": (
+        with_conditions(a={}, a_s0={"train.lr": 0.2}),
+        ["conditions.a_s0: its arm would be 'a', as that of 'a', from which it differs in more"],
+    ),
+    "claim about a part of an arm": (
+        with_conditions(a_s0={}, a_s3={"train.first_seed": 3})
+        | {"claims": {"c": {"says": "x", "expects": "more", "contrasts": [["a_s3", 50]]}}},
+        ["unknown condition 'a_s3'; did you mean 'a'?"],
+    ),
     "no mapping": ("[1]", ["expected a mapping"]),
     "key that stands twice": ("title: a\ntitle: b\n", ["'title' stands twice"]),
 }
@@ -176,6 +193,21 @@ def test_an_error_of_all_conditions_is_told_once():
         read(TWO | {"settings": TWO["settings"] | {"compactness": 2.0}})
     assert str(refused.value).count("compactness") == 1
     assert "two.yaml: every condition: compactness: got 2.0" in str(refused.value)
+
+
+def test_conditions_that_differ_in_their_first_seed_alone_are_one_arm():
+    found = read(
+        with_conditions(
+            late_s3={"train.first_seed": 3},
+            early={},
+            other_s3={"train.first_seed": 3, "train.lr": 0.2},
+            latest={"train.first_seed": 6},
+        )
+    )
+    assert {name: [one.name for one in some] for name, some in found.arms.items()} == {
+        "late": ["early", "late_s3", "latest"],  # the first that is written names it
+        "other": ["other_s3"],
+    }
 
 
 # -- the hash of the settings

@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 from study_tables import ABOVE, ARMS, BELOW, NEAR, put, told, with_decision, write_study
 
-from plasticity.report.comparison import correlation, costs, curves, failures, interventions
+from plasticity.report.comparison import (
+    correlation,
+    costs,
+    curves,
+    failures,
+    interventions,
+    trajectory,
+)
 from plasticity.report.comparison.gather import Comparison
 from plasticity.stats import t_interval
 from plasticity.tables import read_table
@@ -29,7 +36,7 @@ def test_equal_cost_is_read_between_the_epochs_of_a_seed() -> None:
         {"seed": [0, 0, 1, 1], "epoch": [1, 2, 1, 2], "acc": [50.0, 60.0, 40.0, 44.0],
          "flops": [10.0, 20.0, 16.0, 20.0], "steps": 1.0}
     )  # fmt: skip
-    curve = curves.Curve(None, rows)
+    curve = trajectory.Trajectory(rows)
     assert curve.at(15.0) == {0: 55.0}
     assert curve.at(18.0) == {0: 58.0, 1: 42.0}
     assert curve.at(20.0) == {0: 60.0, 1: 44.0}
@@ -38,15 +45,15 @@ def test_equal_cost_is_read_between_the_epochs_of_a_seed() -> None:
 def test_at_the_cost_of_the_cheapest_arm_the_gap_is_paired(study: Comparison) -> None:
     (group,) = curves.groups(study)
     ends = {
-        arm.name: float(read_table("train", "history", arm.folder)["flops"].max())
+        arm.name: float(read_table("train", "history", arm.folders[0])["flops"].max())
         for arm in study.done
     }
     assert group.flops == min(ends.values())
     assert group.dense.arm.name == "dense"
     at = {pair.text: (flops, found) for pair, flops, found in costs.at_equal_flops(study, (group,))}
     flops, found = at["grow_50 less prune_50"]
-    history = read_table("train", "history", study.arm("prune_50").folder)
-    grown = read_table("train", "seeds", study.arm("grow_50").folder)["cycle_acc"]
+    history = read_table("train", "history", study.arm("prune_50").folders[0])
+    grown = read_table("train", "seeds", study.arm("grow_50").folders[0])["cycle_acc"]
     assert flops == ends["grow_50"] < ends["prune_50"]
     gaps = []
     for seed in range(5):
@@ -56,6 +63,76 @@ def test_at_the_cost_of_the_cheapest_arm_the_gap_is_paired(study: Comparison) ->
         share = (flops - before["flops"]) / (after["flops"] - before["flops"])
         gaps.append(grown[seed] - (before["acc"] + share * (after["acc"] - before["acc"])))
     assert found.mean == pytest.approx(sum(gaps) / 5)
+
+
+CHEAP = {"epoch": [1, 2, 3, 4], "flops": [10.0, 20.0, 30.0, 40.0], "acc": [20.0, 30.0, 40.0, 60.0]}
+DEAR = {"epoch": [1, 2, 3, 4], "flops": [16.0, 32.0, 48.0, 64.0], "acc": [30.0, 50.0, 70.0, 90.0]}
+
+
+def of_two_cycles(numbers: dict[str, list], seed: int = 0) -> trajectory.Trajectory:
+    ends = [False, True, False, True]
+    return trajectory.Trajectory(pd.DataFrame(numbers | {"seed": seed, "cycle_end": ends}))
+
+
+def test_means_over_cycle_ends_at_equal_flops_are_over_those_of_the_cheaper() -> None:
+    """The cheaper ends cycles at 20 and 40 FLOPs. The dearer has 30 + 4/16 20 = 35 percent at 20
+    and 50 + 8/16 20 = 60 at 40; that it reaches 90 at 64 does not count."""
+    cheap, dear = of_two_cycles(CHEAP), of_two_cycles(DEAR)
+    for every in ((cheap, dear), (dear, cheap)):
+        assert trajectory.at_equal_flops(dear, every, "equal_flops.taa") == {0: (35 + 60) / 2}
+        assert trajectory.at_equal_flops(cheap, every, "equal_flops.taa") == {0: (30 + 60) / 2}
+        assert trajectory.at_equal_flops(dear, every, "equal_flops.acc") == {0: 60.0}
+        assert trajectory.at_equal_flops(cheap, every, "equal_flops.acc") == {0: 60.0}
+
+
+def test_a_cycle_end_at_which_a_seed_has_no_epoch_yet_counts_for_nobody() -> None:
+    """At 20 FLOPs the late seed, whose first epoch costs 21, has no accuracy; at 40 all have."""
+    late = of_two_cycles(DEAR | {"flops": [21.0, 32.0, 48.0, 64.0]}, seed=1)
+    cheap, early = of_two_cycles(CHEAP), of_two_cycles(DEAR)
+    dear = trajectory.Trajectory(pd.concat([early.rows, late.rows]))
+    for measure in ("equal_flops.taa", "equal_flops.acc"):
+        assert trajectory.at_equal_flops(dear, (cheap, dear), measure) == {0: 60.0, 1: 60.0}
+        assert trajectory.at_equal_flops(cheap, (cheap, dear), measure) == {0: 60.0}
+    never = of_two_cycles(DEAR | {"flops": [41.0, 52.0, 68.0, 84.0]})
+    assert trajectory.at_equal_flops(cheap, (cheap, never), "equal_flops.taa") == {}
+
+
+def test_the_cheapest_of_a_contrast_keeps_its_means_and_the_others_are_cut(
+    tmp_path: Path,
+) -> None:
+    """Pruned to half, a network is cheaper than the dense one, and cut earlier beside grow."""
+    names = ("grow_50", "prune_50", "dense")
+    pair = {"says": "x", "expects": "more"}
+    claims = {
+        "taa": pair | {"metric": "equal_flops.taa", "contrasts": [["prune_50", "dense"]]},
+        "acc": pair
+        | {"metric": "equal_flops.acc", "contrasts": [["prune_50", "dense"], ["grow_50", "dense"]]},
+    }
+    arms = {name: ARMS[name] for name in names}
+    made = write_study(tmp_path, arms, claims, diverged={"prune_50": (1,)})
+    seeds = {name: read_table("train", "seeds", made.arm(name).folders[0]) for name in names}
+    (means,), (end, grown) = (decision.contrasts for decision in made.decisions)
+    for one, name, column in ((means, "prune_50", "cycle_taa"), (end, "prune_50", "cycle_acc"),
+                              (grown, "grow_50", "cycle_acc")):  # fmt: skip
+        whole = seeds[name].set_index("seed")[column].astype(float)
+        if name == "prune_50":
+            whole[1] = 10.0  # diverged: chance
+            assert "prune_50: seed 1 diverged, counted as chance" in one.notes
+        assert one.seeds == (0, 1, 2, 3, 4)
+        assert one.first == pytest.approx(tuple(whole))
+    dense = seeds["dense"]["cycle_taa"].astype(float)
+    assert all(cut < full for cut, full in zip(means.second, dense, strict=True))
+    assert all(cut < later for cut, later in zip(grown.second, end.second, strict=True))
+
+
+def test_an_arm_without_tables_leaves_a_contrast_at_equal_flops_open(tmp_path: Path) -> None:
+    claims = {"a": {"says": "x", "expects": "more", "metric": "equal_flops.acc",
+                    "contrasts": [["grow_50", "dense"]]}}  # fmt: skip
+    arms = {name: ARMS[name] for name in ("grow_50", "dense")}
+    made = write_study(tmp_path, arms, claims, missing=("dense",))
+    (decision,) = made.decisions
+    assert decision.verdict == "not run"
+    assert decision.contrasts[0].notes == ("dense was not run",)
 
 
 def test_a_third_condition_changes_no_pair_at_equal_cost(study: Comparison) -> None:
@@ -72,7 +149,7 @@ def test_costs_are_shares_of_the_dense_network(study: Comparison) -> None:
     table = costs.section(study).tables[0]
     shares = {row[0]: row[2:4] for row in table.rows}
     seeds = {
-        name: read_table("train", "seeds", study.arm(name).folder)["active_unit_steps"].mean()
+        name: read_table("train", "seeds", study.arm(name).folders[0])["active_unit_steps"].mean()
         for name in ("grow_50", "dense")
     }
     assert shares["dense"] == ("100.0 %", "100.0 %")
@@ -90,7 +167,7 @@ def test_a_seed_that_diverged_is_at_chance_from_then_on(tmp_path: Path) -> None:
 def test_what_a_seed_that_diverged_is_tested_at_afterwards_does_not_count(tmp_path: Path) -> None:
     """Its frozen network is tested to the end: step 318 is the fourth of epoch 8."""
     comparison = write_study(tmp_path, {"grow": {}}, diverged={"grow": (1,)})
-    path = comparison.arm("grow").folder / "reports/train/history.csv"
+    path = comparison.arm("grow").folders[0] / "reports/train/history.csv"
     history = pd.read_csv(path)
     tested = history[history["seed"] == 0].assign(seed=1, acc=88.0)
     other = history[history["seed"] != 1]
@@ -207,10 +284,11 @@ def test_what_failed_and_who_diverged_is_listed(tmp_path: Path) -> None:
 
 def test_a_condition_that_finished_at_a_second_try_still_shows_its_first(study: Comparison) -> None:
     arms = [
-        replace(arm, record=arm.record | {"earlier_errors": ["no luck"]})
+        replace(arm, parts=(replace(part, record=part.record | {"earlier_errors": ["no luck"]}),))
         if arm.name == "grow_50"
         else arm
         for arm in study.arms
+        for part in arm.parts
     ]
     section = failures.section(replace(study, arms=tuple(arms)))
     assert section.finding == "1 tried again"

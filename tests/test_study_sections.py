@@ -87,7 +87,7 @@ def test_seeds_that_only_one_side_has_are_left_out(tmp_path: Path) -> None:
 def test_a_cell_is_the_paired_difference_of_the_tables(study: Comparison) -> None:
     cells = matrix.frame(matrix.cells(study, pairs.grow_and_prune(study)))
     first, second = (
-        read_table("train", "seeds", study.arm(name).folder).set_index("seed")["cycle_acc"]
+        read_table("train", "seeds", study.arm(name).folders[0]).set_index("seed")["cycle_acc"]
         for name in ("grow_50", "prune_50")
     )
     cell = cells[(cells["prune"] == "prune_50") & (cells["measure"] == "cycle.acc")]
@@ -187,7 +187,7 @@ def test_an_order_turns_only_where_both_intervals_say_so(tmp_path: Path) -> None
 def test_a_slope_has_the_means_of_the_tables(study: Comparison) -> None:
     (figure,) = slope.section(study).figures
     rows = figure.data[figure.data["condition"] == "grow_20"].set_index("measure")
-    seeds = read_table("train", "seeds", study.arm("grow_20").folder)
+    seeds = read_table("train", "seeds", study.arm("grow_20").folders[0])
     assert rows.loc["Cycle TAA", "mean"] == pytest.approx(seeds["cycle_taa"].mean())
     assert set(rows.index) == {"Cycle TAA", "Cycle ACC", "Ticket ACC"}
     without = figure.data[figure.data["condition"] == "dense"]
@@ -199,7 +199,7 @@ def test_a_slope_has_the_means_of_the_tables(study: Comparison) -> None:
 
 def test_tickets_are_compared_with_their_controls(study: Comparison) -> None:
     section = tickets.section(study)
-    rows = read_table("retrain", "seeds", study.arm("grow_20").folder)
+    rows = read_table("retrain", "seeds", study.arm("grow_20").folders[0])
     by = rows.pivot_table(index="seed", columns="variant", values="ticket_acc").astype(float)
     for other in ("random_fresh", "physical_fresh"):
         found = tickets.less(study, study.arm("grow_20"), "masked_fresh", other)
@@ -264,7 +264,7 @@ def test_a_condition_by_itself_is_compared_with_nothing(tmp_path: Path) -> None:
 def test_a_damaged_table_takes_a_condition_out_and_leaves_the_page(tmp_path: Path) -> None:
     comparison = two(tmp_path, cycle_acc=ABOVE)
     for name in ("train/seeds", "train/history", "retrain/seeds"):
-        path = comparison.arm("prune_50").folder / f"reports/{name}.csv"
+        path = comparison.arm("prune_50").folders[0] / f"reports/{name}.csv"
         path.write_text(path.read_text()[:-1])
     found = {section.anchor: section for section in sections.every(comparison)}
     assert "matrix" not in found

@@ -69,7 +69,7 @@ def two(tmp_path_factory):
 
 def test_a_cell_is_the_interval_over_the_seeds_of_the_arm(two):
     graded = next(t for t in stream_tables.section(two).tables if t.head[1] == "mean")
-    rows = read_table("continual", "seeds", two.arm("b").folder)
+    rows = read_table("continual", "seeds", two.arm("b").folders[0])
     cells = {row[0]: row for row in graded.rows}
     assert cells["b backprop"][1] == percent(numbers.interval(rows["taoa"]))
     assert cells["b backprop"][-1] == "3 of 3"
@@ -107,7 +107,7 @@ def test_every_panel_has_the_colours_of_its_own_learners(two):
 
 def rewrite(comparison, arm, stage, change):
     """Write what ``change`` makes of each row of a kept table of seeds in place of it."""
-    path = comparison.arm(arm).folder / f"reports/{stage}/seeds.csv"
+    path = comparison.arm(arm).folders[0] / f"reports/{stage}/seeds.csv"
     rows = [change(row) for row in csv.DictReader(path.read_text().splitlines())]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -138,7 +138,7 @@ def test_a_seed_that_diverged_counts_in_accuracies_and_in_no_error(tmp_path):
     section = stream_tables.section(made)
     tables = {t.head[1]: t for t in section.tables}
     (row,) = tables["mean"].rows
-    seeds = read_table("continual", "seeds", made.arm("a").folder)
+    seeds = read_table("continual", "seeds", made.arm("a").folders[0])
     known = seeds[seeds["stream"] == "permuted_inputs"]["taoa"]
     assert row[1] == percent(numbers.interval(known)) != percent(numbers.interval(known[[0, 2]]))
     assert [t.rows[0][-1] for t in tables.values()] == ["2 of 3", "2 of 3"]
@@ -231,14 +231,14 @@ def test_a_network_of_another_size_is_not_said_to_have_lost_plasticity():
 
 def test_learners_whose_units_change_are_known_by_their_tables(tmp_path):
     made = write_study(tmp_path, {"a": {"op": "prune"}})
-    path = made.arm("a").folder / "reports/continual/health.csv"
+    path = made.arm("a").folders[0] / "reports/continual/health.csv"
     rows = pd.read_csv(path)
     rows.loc[rows["task"] == rows["task"].max(), "units"] += 1
     path.write_text(rows.to_csv(index=False, lineterminator="\n"))
     assert changing(made, read(made)) == {*read(made)["name"]}
     same = write_study(tmp_path / "same", {"a": {"op": "static"}})
     flat = pd.read_csv(path).assign(units=4)
-    (same.arm("a").folder / "reports/continual/health.csv").write_text(
+    (same.arm("a").folders[0] / "reports/continual/health.csv").write_text(
         flat.to_csv(index=False, lineterminator="\n")
     )
     assert changing(same, read(same)) == set()

@@ -4,6 +4,15 @@ A claim names a measure, what it expects, and the contrasts that it stands on. A
 of sides, the first less the second, seed by seed. A side is a number; a pair again, so that a
 difference of differences is a contrast too; or words: a condition and, where it is not the
 claim's, a measure with its arguments, such as ``grow_20 ticket.acc random_fresh``.
+
+Two measures are read at equal FLOPs: the dearer conditions of a contrast are cut where the cheapest
+has spent all of its training FLOPs. ``equal_flops.acc`` is the accuracy there. ``equal_flops.taa``
+is the mean accuracy at the FLOPs that the cheapest had spent at each of its cycle ends: as many
+points for every condition, and at each point all have spent the same. So it is the cheapest one's
+``cycle.taa``; only points at which another has not finished an epoch yet are left out, for all of
+them. Between two epochs an accuracy lies on a line over FLOPs. To take each condition's own cycle
+ends would compare means over different numbers of points, late ones of one with early ones of the
+other.
 """
 
 import math
@@ -51,6 +60,8 @@ class Measure:
     """``points`` of accuracy; a ``ratio``, compared by its logarithm; an ``error``, as it is."""
     stage: str
     arguments: tuple[Argument, ...] = ()
+    at_equal_flops: bool = False
+    """Whether it depends on the other conditions of a contrast."""
 
 
 def _layers(params: Params) -> Collection[str]:
@@ -78,6 +89,10 @@ MEASURES: Mapping[str, Measure] = {
     "cycle.acc": Measure("Cycle ACC", "points", "train"),
     "cycle.taa": Measure("Cycle TAA", "points", "train"),
     "epoch.taa": Measure("mean over epochs", "points", "train"),
+    "equal_flops.acc": Measure("accuracy at equal FLOPs", "points", "train", at_equal_flops=True),
+    "equal_flops.taa": Measure(
+        "mean over cycle ends at equal FLOPs", "points", "train", at_equal_flops=True
+    ),
     "ticket.acc": Measure("Ticket ACC", "points", "retrain", (_VARIANT,)),
     "ticket.taa": Measure("Ticket TAA", "points", "retrain", (_VARIANT,)),
     "delta.acc": Measure("Delta (ticket less cycle)", "points", "retrain", (_VARIANT,)),
@@ -100,6 +115,8 @@ class Reference:
     condition: str
     measure: str
     arguments: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    """Of a measure at equal FLOPs: the conditions of its contrast, its own among them."""
 
     def __str__(self) -> str:
         """Return it as it is written in a study."""
@@ -215,9 +232,40 @@ def parse_claim(
         errors += _not_plain(where, form)
     errors += _mixed(where, form, pairs)
     errors += [line for pair in pairs for line in _unlike(where, pair, conditions)]
-    claim = Claim(name, form.says, form.paper, form.expects, margin, pairs, across)
+    errors += [line for pair in (*pairs, *across) for line in _not_beside(where, pair, form)]
+    beside = tuple(_beside(pair) for pair in pairs)
+    claim = Claim(name, form.says, form.paper, form.expects, margin, beside, across)
     limit, wrong = _margin(where, form, margin, claim)
     return replace(claim, margin=limit), errors + wrong
+
+
+def _not_beside(where: str, pair: Any, form: ClaimForm) -> Iterator[str]:
+    """Return why measures at equal FLOPs cannot be read: they need two conditions to compare."""
+    found = list(leaves(pair, Reference))
+    measures = {one.measure for one in found}
+    chosen = sorted(name for name in measures & {*MEASURES} if MEASURES[name].at_equal_flops)
+    if chosen and form.across:
+        yield f"{where}.metric: '{chosen[0]}' is of a contrast; a correlation has no FLOPs to equal"
+    elif chosen and (len(measures) > 1 or len({one.condition for one in found}) == 1):
+        yield (
+            f"{where}.contrasts: {_text(pair)}: '{chosen[0]}' needs at least two conditions, all "
+            "of them with this measure"
+        )
+
+
+def _beside(pair: Any) -> Any:
+    """Return a contrast whose measures at equal FLOPs know all of its conditions."""
+    names = tuple(dict.fromkeys(one.condition for one in leaves(pair, Reference)))
+
+    def side(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(side, value))
+        known = isinstance(value, Reference) and value.measure in MEASURES
+        if known and MEASURES[value.measure].at_equal_flops:
+            return replace(value, beside=names)
+        return value
+
+    return side(pair)
 
 
 def _not_plain(where: str, form: ClaimForm) -> list[str]:

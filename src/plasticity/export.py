@@ -153,7 +153,9 @@ def _check(seed: int) -> None:
     table = tables.read_table("train", "seeds")
     status = dict(zip(table["seed"], table["status"], strict=True))
     if seed not in status:
-        raise ConfigError(f"--seed: got {seed}, but the experiment has seeds 0 to {max(status)}")
+        raise ConfigError(
+            f"--seed: got {seed}, but the experiment has seeds {min(status)} to {max(status)}"
+        )
     if status[seed] != "ok":
         good = [int(other) for other, found in status.items() if found == "ok"]
         raise CheckError(f"--seed: seed {seed} is '{status[seed]}', no result; take one of {good}")

@@ -39,7 +39,7 @@ def extract_all(params: Params, dataset: Dataset, folder: Path) -> dict[str, obj
     requested = measures.units_text(_counted(structure.targets(params, backbone), params))
     rows: list[Row] = []
     latency: dict[str, float] = {}
-    for seed in range(params.train.seeds):
+    for seed in params.train.all_seeds:
         masked = _Masked(read_state(seed), params)
         path = folder / files.subnetwork_path(seed).name
         chosen = params.intervention

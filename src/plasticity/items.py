@@ -59,11 +59,11 @@ class Outcome:
     final: checkpoint.Checkpoint
 
 
-def stage_items(params: Params, stage: str, variants: Sequence[str], num_seeds: int) -> list[Item]:
+def stage_items(params: Params, stage: str, variants: Sequence[str], seeds: range) -> list[Item]:
     """Return the jobs of a stage: every variant for every group of seeds."""
     on_gpu = resolve_device(params.train.device) == "cuda"
-    size = num_seeds if on_gpu else GROUP_SIZE[params.network.kind]
-    groups = [tuple(range(num_seeds))[start : start + size] for start in range(0, num_seeds, size)]
+    size = len(seeds) if on_gpu else GROUP_SIZE[params.network.kind]
+    groups = [tuple(seeds[start : start + size]) for start in range(0, len(seeds), size)]
     return [Item(stage, variant, group) for variant in variants for group in groups]
 
 
@@ -74,7 +74,7 @@ def stream_items(params: Params, runs: Iterable[StreamRun]) -> list[Item]:
     by_name = dict(zip(names, found, strict=True))
     return [
         replace(item, run=one, lrs=(one.lr or params.continual.lr,) * len(item.seeds))
-        for item in stage_items(params, "continual", names, params.continual.seeds)
+        for item in stage_items(params, "continual", names, range(params.continual.seeds))
         for one in [by_name[item.variant]]
     ]
 

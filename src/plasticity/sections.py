@@ -222,6 +222,7 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda"]
     workers: Size
     seeds: Annotated[int, Field(ge=1, le=1000)]
+    first_seed: Annotated[int, Field(ge=0, le=1_000_000)]
     epochs: Count
     batch: Count
     optimizer: Literal["sgd", "adam"]
@@ -234,6 +235,11 @@ class Train(Section):
     last_batch: Literal["keep", "drop"]
     """What happens to the images that fill no whole batch at the end of an epoch."""
     augment: Literal["none", "crop_flip"]
+
+    @property
+    def all_seeds(self) -> range:
+        """Return the seeds of the run: as many as asked for, from the first on."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 class Measure(Section):

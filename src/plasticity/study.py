@@ -1,5 +1,9 @@
 """Studies: named conditions over shared settings, complete and checked before any is run. No torch.
 
+Conditions that differ in ``train.first_seed`` alone are one arm: they are run one by one, and their
+seeds are compared as those of one condition. The arm has the name of its first condition, without
+the ending ``_s`` and that condition's first seed: ``dense_s0`` and ``dense_s1`` are ``dense``.
+
 The tables of a condition are kept in a folder named by the hash of its settings: what is there need
 not be run again, and other settings never meet old tables. ``study_run`` runs what is missing.
 """
@@ -8,7 +12,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +31,7 @@ LATER: Mapping[str, Any] = {
     "network.fan_in": "capacity",
     "edit.until": "last_cycle",
     "measure.accuracy_on": "test",
+    "train.first_seed": 0,
     "train.hold": 0.6,
     "train.last_batch": "keep",
     "intervention.regularizer": {"rule": "none", "options": {}},
@@ -48,6 +53,8 @@ class Condition:
     params: sections.Params
     experiment: str
     """Its name and the hash of whatever can change its tables."""
+    arm: str
+    """What claims and reports call it; conditions that differ in their first seed share it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,17 @@ class Study:
     """Brought up to date, with all that they need."""
     conditions: tuple[Condition, ...]
     claims: tuple[Claim, ...] = ()
+
+    @property
+    def arms(self) -> dict[str, tuple[Condition, ...]]:
+        """Return the name of each arm -> its conditions, the lowest seeds first."""
+        found: dict[str, tuple[Condition, ...]] = {}
+        for one in self.conditions:
+            found[one.arm] = (*found.get(one.arm, ()), one)
+        return {
+            name: tuple(sorted(some, key=lambda one: one.params.train.first_seed))
+            for name, some in found.items()
+        }
 
 
 def _name(name: str) -> str:
@@ -127,13 +145,16 @@ def read(path: Path, params: Path = files.PARAMS) -> Study:
     stated: list[Claim] = []
     if form is not None and not errors:
         stages = tuple(stage for stage in config.STAGE_PARAMS if stage in form.stages)
+        arms, wrong = _arms(resolved, stages)
+        errors += wrong
         conditions = tuple(
-            Condition(name, settings[name], done, f"{name}-{_digest(done, stages)}")
+            Condition(name, settings[name], done, f"{name}-{_digest(done, stages)}", arms[name])
             for name, done in resolved.items()
         )
         errors += _equal_conditions(conditions)
+        known = {one.arm: one.params for one in reversed(conditions)}
         for name, claim in form.claims.items():
-            parsed, wrong = parse_claim(name, claim, form.margin, resolved, stages)
+            parsed, wrong = parse_claim(name, claim, form.margin, known, stages)
             stated.append(parsed)
             errors += wrong
     if errors or form is None:
@@ -233,6 +254,51 @@ def _equal_conditions(conditions: Sequence[Condition]) -> list[str]:
                 f"conditions.{condition.name}: the same settings as '{other}'; leave one out"
             )
     return errors
+
+
+def _arms(
+    resolved: Mapping[str, sections.Params], stages: Collection[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return the name of each condition -> that of its arm, and why arms cannot be compared."""
+    named: dict[str, str] = {}
+    arms: dict[str, list[str]] = {}  # hash of all but the first seed -> conditions
+    owner: dict[str, str] = {}  # name of an arm -> its first condition
+    errors = []
+    for name, params in resolved.items():
+        train = params.train.model_copy(update={"first_seed": 0})
+        mine = arms.setdefault(_digest(params.model_copy(update={"train": train}), stages), [])
+        mine.append(name)
+        first = resolved[mine[0]].train.first_seed
+        named[name] = arm = mine[0].removesuffix(f"_s{first}")
+        if (other := owner.setdefault(arm, mine[0])) != mine[0]:
+            errors.append(
+                f"conditions.{name}: its arm would be '{arm}', as that of '{other}', from which it "
+                "differs in more than train.first_seed; rename one of them"
+            )
+        errors += [
+            f"conditions.{name}: {line}"
+            for other in mine[:-1]
+            for line in _not_together(params, other, resolved[other], stages)
+        ]
+    return named, errors
+
+
+def _not_together(
+    params: sections.Params, name: str, other: sections.Params, stages: Collection[str]
+) -> Iterator[str]:
+    """Return why a condition and another, which differs in its first seed alone, are no arm."""
+    if params.train.first_seed == other.train.first_seed:
+        return  # equal conditions, told elsewhere
+    if shared := sorted({*params.train.all_seeds} & {*other.train.all_seeds}):
+        yield (
+            f"trains seed {shared[0]}, as '{name}' does, and nothing else tells them apart; set "
+            "train.first_seed so that no seed is trained twice"
+        )
+    if "continual" in stages and params.continual.streams:
+        yield (
+            f"differs from '{name}' in train.first_seed alone, which streams do not read; leave "
+            "out the stage continual, or set continual.streams: []"
+        )
 
 
 def place(study: Study, condition: Condition) -> Path:

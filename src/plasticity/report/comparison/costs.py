@@ -9,7 +9,7 @@ import pandas as pd
 
 from plasticity.report import charts, numbers, parts, theme
 from plasticity.report.charts import Figure
-from plasticity.report.comparison import curves, marks, pairs
+from plasticity.report.comparison import curves, marks, pairs, trajectory
 from plasticity.report.comparison.curves import Curve, Group
 from plasticity.report.comparison.gather import Comparison
 from plasticity.report.comparison.marks import Zoom
@@ -112,7 +112,7 @@ def _table(group: Group) -> Table:
 
 
 def _shares(curve: Curve, dense: Curve) -> list[str]:
-    return [f"{100 * curve.last(cost) / dense.last(cost):.1f} %" for cost in curves.COSTS]
+    return [f"{100 * curve.last(cost) / dense.last(cost):.1f} %" for cost in trajectory.COSTS]
 
 
 def _pairs_table(
@@ -152,7 +152,7 @@ def frame(found: Sequence[Curve]) -> pd.DataFrame:
     for curve in found:
         kept = numbers.thinned(curve.rows["epoch"].tolist(), POINTS)
         drawn = curve.rows[curve.rows["epoch"].isin(kept)]
-        mean = drawn.groupby("epoch")[["acc", *curves.COSTS]].mean().reset_index()
+        mean = drawn.groupby("epoch")[["acc", *trajectory.COSTS]].mean().reset_index()
         rows.append(
             mean.assign(
                 condition=curve.arm.name,

@@ -6,7 +6,7 @@ import pandas as pd
 
 from plasticity.errors import DataError
 from plasticity.report.comparison import pairs, values
-from plasticity.report.comparison.gather import Arm, Comparison
+from plasticity.report.comparison.gather import Arm, Comparison, Part
 from plasticity.report.parts import MISSING, Section, Table
 
 STAGES = ("train", "retrain", "continual")
@@ -21,11 +21,11 @@ LINES = 5
 
 def section(comparison: Comparison) -> Section | None:
     """Return what failed and what diverged, or nothing where all went well."""
-    failed = [arm for arm in comparison.arms if arm.status == "failed"]
+    failed = [part for part in comparison.parts if part.status == "failed"]
     earlier = [
-        (arm.name, arm.status, error)
-        for arm in comparison.arms
-        for error in arm.record.get("earlier_errors", [])
+        (part.name, part.status, error)
+        for part in comparison.parts
+        for error in part.record.get("earlier_errors", [])
     ]
     broken = [row for arm in comparison.done for row in diverged(arm)]
     if not failed and not earlier and not broken:
@@ -37,7 +37,7 @@ def section(comparison: Comparison) -> Section | None:
         told.append(f"{len(earlier)} tried again")
     if broken:
         told.append(f"{pairs.counted(len(broken), 'run')} of a seed diverged")
-    tables = [_log(arm) for arm in failed]
+    tables = [_log(part) for part in failed]
     if earlier:
         about = "Attempts that failed and were tried again from the last checkpoint."
         tables.append(Table(about, ("", "is now", "error"), tuple(earlier)))
@@ -60,11 +60,11 @@ def section(comparison: Comparison) -> Section | None:
     )
 
 
-def _log(arm: Arm) -> Table:
+def _log(part: Part) -> Table:
     """Return the error of a condition over the last lines of its log."""
-    lines = [str(line) for line in arm.record.get("log", [])][-LINES:]
+    lines = [str(line) for line in part.record.get("log", [])][-LINES:]
     return Table(
-        f"{arm.name} failed: {arm.record['error']}. The last lines of its log:",
+        f"{part.name} failed: {part.record['error']}. The last lines of its log:",
         ("", "line"),
         tuple((str(place), line) for place, line in enumerate(lines, start=1 - len(lines))),
     )
@@ -78,7 +78,7 @@ def seed_tables(arm: Arm) -> list[tuple[str, pd.DataFrame]]:
     found = []
     for stage in STAGES:
         with suppress(DataError):
-            found.append((stage, values.table(stage, "seeds", arm.folder)))
+            found.append((stage, values.table(stage, "seeds", arm.folders)))
     return found
 
 

@@ -1,7 +1,7 @@
 """What a study's kept tables say: which conditions are there, their values, and every decision."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from plasticity import RESULTS_VERSION
 from plasticity.claims import Reference
 from plasticity.errors import DataError
 from plasticity.files import read_json
-from plasticity.report.comparison import values, verdicts
+from plasticity.report.comparison import trajectory, values, verdicts
 from plasticity.report.comparison.values import Values
 from plasticity.report.comparison.verdicts import Decision
 from plasticity.sections import Params
@@ -21,8 +21,8 @@ MEASURES = ("cycle.acc", "cycle.taa", "ticket.acc", "delta.acc")
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One condition of a study with what is there of it."""
+class Part:
+    """One condition of an arm with what is there of it."""
 
     condition: Condition
     status: str
@@ -38,11 +38,6 @@ class Arm:
         return self.condition.name
 
     @property
-    def params(self) -> Params:
-        """Return its parameters."""
-        return self.condition.params
-
-    @property
     def why_not(self) -> str:
         """Return why it has no tables, or nothing."""
         if self.status == "failed":
@@ -55,6 +50,48 @@ class Arm:
                 f"{RESULTS_VERSION}: run it again"
             )
         return ""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Conditions that differ in their first seed alone, often a single one, as one.
+
+    Its tables are those of its parts that are done, one after the other.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    """At least one; the lowest seeds first."""
+
+    @property
+    def params(self) -> Params:
+        """Return its parameters; the first seed is that of the first part."""
+        return self.parts[0].condition.params
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return what the study sets for all of its parts."""
+        first, *others = (part.condition.settings for part in self.parts)
+        return {
+            key: value
+            for key, value in first.items()
+            if all(other.get(key) == value for other in others)
+        }
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return what holds the ``reports`` of the parts that have tables."""
+        return tuple(part.folder for part in self.parts if not part.why_not)
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Return why some parts have no tables."""
+        return tuple(part.why_not for part in self.parts if part.why_not)
+
+    @property
+    def why_not(self) -> str:
+        """Return why it has no tables at all, or nothing."""
+        return "" if self.folders else "; ".join(self.lacking)
 
 
 @dataclass(frozen=True)
@@ -74,24 +111,30 @@ class Comparison:
 
     @property
     def done(self) -> tuple[Arm, ...]:
-        """Return the arms that have tables."""
+        """Return the arms that have tables, if only of some of their seeds."""
         return tuple(arm for arm in self.arms if not arm.why_not)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return every condition with what is there of it."""
+        return tuple(part for arm in self.arms for part in arm.parts)
 
     @property
     def code(self) -> dict[str, list[str]]:
         """Return every version of the code that made tables -> the conditions that it made."""
         found: dict[str, list[str]] = {}
-        for arm in self.done:
-            code = arm.record["code"]
-            found.setdefault(f"{code['src'][:12]}/{code['stages'][:12]}", []).append(arm.name)
+        for part in self.parts:
+            if not part.why_not:
+                code = part.record["code"]
+                found.setdefault(f"{code['src'][:12]}/{code['stages'][:12]}", []).append(part.name)
         return found
 
     def arm(self, name: str) -> Arm:
-        """Return the arm of a condition."""
+        """Return the arm of this name."""
         return next(arm for arm in self.arms if arm.name == name)
 
     def values(self, one: Reference) -> Values | str:
-        """Return one measure of one condition, or why there is none."""
+        """Return one measure of one arm, or why there is none."""
         if one not in self._known:
             self._known[one] = self._read(one)
         return self._known[one]
@@ -106,9 +149,28 @@ class Comparison:
         if arm.why_not:
             return arm.why_not
         try:
-            return values.of(one, arm.params, arm.folder)
+            found = (
+                self._at_equal_flops(one, arm)
+                if one.beside
+                else values.of(one, arm.params, arm.folders)
+            )
+            return found if isinstance(found, str) else replace(found, lacking=arm.lacking)
         except DataError as error:
             return str(error)
+
+    def _at_equal_flops(self, one: Reference, arm: Arm) -> Values | str:
+        """Return one measure of an arm at what the cheapest of its contrast had spent."""
+        others = [self.arm(name) for name in one.beside]
+        if lacking := [other.why_not for other in others if other.why_not]:
+            return "; ".join(lacking)
+        read = {other.name: trajectory.read(other.folders) for other in others}
+        every = [part for part in read.values() if part is not None]
+        if len(every) < len(read) or (mine := read[arm.name]) is None:
+            return f"{one}: no history of {' or of '.join(one.beside)}"
+        by_seed = trajectory.at_equal_flops(mine, every, one.measure)
+        rows = values.table("train", "seeds", arm.folders)
+        found = rows[["seed", "status"]].assign(value=rows["seed"].map(by_seed))
+        return values.finished(one, found, arm.folders)
 
 
 def read(study: Study, root: Path = Path()) -> Comparison:
@@ -121,13 +183,19 @@ def read(study: Study, root: Path = Path()) -> Comparison:
     root
         Of the project.
     """
-    return Comparison(study, tuple(_arm(study, one, root) for one in study.conditions))
+    return Comparison(
+        study,
+        tuple(
+            Arm(name, tuple(_part(study, one, root) for one in conditions))
+            for name, conditions in study.arms.items()
+        ),
+    )
 
 
-def _arm(study: Study, condition: Condition, root: Path) -> Arm:
+def _part(study: Study, condition: Condition, root: Path) -> Part:
     folder, state = root / place(study, condition), status(study, condition, root)
     record = {"done": DONE, "failed": FAILED}.get(state)
-    return Arm(condition, state, folder, read_json(folder / record) if record else {})
+    return Part(condition, state, folder, read_json(folder / record) if record else {})
 
 
 def measured(

@@ -225,7 +225,7 @@ def _table(found: Sequence[Group]) -> Table:
 
 def changed(arm: Arm, reference: Arm) -> str:
     """Return the rules of a condition that its reference does not have, as the study has them."""
-    own, other = arm.condition.settings, reference.condition.settings
+    own, other = arm.settings, reference.settings
     return ", ".join(
         f"{name.removeprefix(PREFIX)} {_rule(value)}"
         for name, value in own.items()

@@ -102,7 +102,7 @@ def _told(pair: Pair) -> dict[str, str]:
     """Return what is to be said of a pair, by the parameter that it is about."""
     settings = {
         name: f"{name} {value}"
-        for name, value in pair.grow.condition.settings.items()
+        for name, value in pair.grow.settings.items()
         if name not in ("op", "dataset", "compactness", "edit.continuity", "edit.rewind_when")
         and not any(f"{name}.".startswith(f"{harmless}.") for harmless in pairs.HARMLESS)
     }

@@ -14,7 +14,7 @@ from plasticity.files import STUDY_FIGURES, STUDY_HTML, fresh_folder, write_byte
 from plasticity.report import charts, theme
 from plasticity.report.charts import Figure
 from plasticity.report.comparison import failures, gather, published, scorecard, sections
-from plasticity.report.comparison.gather import Comparison
+from plasticity.report.comparison.gather import Arm, Comparison
 from plasticity.report.comparison.verdicts import Decision, Verdict
 from plasticity.report.page import FOLDER, environment, scripts_and_hashes, svg
 from plasticity.report.parts import MISSING, Section, Table
@@ -107,14 +107,15 @@ def render(comparison: Comparison, body: Sequence[Section]) -> str:
 def _kicker(comparison: Comparison) -> str:
     scales = sorted({arm.params.scale for arm in comparison.arms})
     sets = sorted({arm.params.dataset for arm in comparison.arms})
-    done, every = len(comparison.done), len(comparison.arms)
+    every = len(comparison.parts)
+    done = sum(not part.why_not for part in comparison.parts)
     return f"{', '.join(sets)}, scale {', '.join(scales)}, {done} of {every} conditions"
 
 
 def unfinished(comparison: Comparison) -> str:
     """Return what is missing, or nothing."""
-    lacking = [arm.why_not for arm in comparison.arms if arm.why_not]
-    return f"{len(lacking)} of {len(comparison.arms)} conditions are missing." if lacking else ""
+    lacking = sum(bool(part.why_not) for part in comparison.parts)
+    return f"{lacking} of {len(comparison.parts)} conditions are missing." if lacking else ""
 
 
 def tally(comparison: Comparison) -> str:
@@ -180,11 +181,11 @@ def conditions(comparison: Comparison) -> Table:
     """Return what each condition is, and whether it is there."""
     rows, shared = [], _shared(comparison)
     for arm in comparison.arms:
-        own = {key: value for key, value in arm.condition.settings.items() if key not in shared}
+        own = {key: value for key, value in arm.settings.items() if key not in shared}
         tables = [] if arm.why_not else failures.seed_tables(arm)
         counts = {part["seed"].nunique() for _, part in tables if len(part)}
         diverged = {seed for _, part in tables for seed in part["seed"][part["status"] != "ok"]}
-        state = arm.why_not or ("done" if not diverged else f"done, {len(diverged)} diverged")
+        state = arm.why_not or _state(arm, len(diverged))
         n = ", ".join(map(str, sorted(counts))) or MISSING
         rows.append((arm.name, state, n, _settings(own)))
     common = f" All have {_settings(shared)}." if shared else ""
@@ -196,9 +197,17 @@ def conditions(comparison: Comparison) -> Table:
     )
 
 
+def _state(arm: Arm, diverged: int) -> str:
+    """Return how much is there of an arm that has tables."""
+    told = [f"{len(arm.folders)} of {len(arm.parts)} conditions done" if arm.lacking else "done"]
+    if diverged:
+        told.append(f"{diverged} diverged")
+    return "; ".join([", ".join(told), *arm.lacking])
+
+
 def _shared(comparison: Comparison) -> dict[str, Any]:
     """Return the settings that all conditions have, of which there is more than one."""
-    first, *others = (arm.condition.settings for arm in comparison.arms)
+    first, *others = (arm.settings for arm in comparison.arms)
     if not others:
         return {}
     lacking = object()

@@ -19,6 +19,7 @@ HARMLESS = (
     "retrain.variants",
     "train.workers",
     "train.seeds",
+    "train.first_seed",
 )
 """Parameters, and a whole section, that change no weight of the networks compared here; seeds are
 paired, and of the retrained variants the same one is compared."""

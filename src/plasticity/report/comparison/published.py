@@ -13,11 +13,10 @@ from plasticity.learners import StreamRun, stream_runs
 from plasticity.published import Row
 from plasticity.report import theme
 from plasticity.report.comparison.gather import Arm, Comparison
-from plasticity.report.comparison.values import Values
+from plasticity.report.comparison.values import Values, table
 from plasticity.report.parts import MISSING, Section, Table
 from plasticity.sections import Params
 from plasticity.stats import Interval, by_chance
-from plasticity.tables import read_table
 
 PAPER = "paper_"
 """How the names of the studies begin that are the paper's tables."""
@@ -197,7 +196,7 @@ def _values(comparison: Comparison, row: Row, measure: str, match: _Match) -> Va
 def _seen(arm: Arm, run: StreamRun) -> Values | str:
     """Return the mean accuracy on the tasks seen so far, over the ends of tasks (section 4)."""
     try:
-        rows, seeds = (read_table("continual", name, arm.folder) for name in ("matrix", "seeds"))
+        rows, seeds = (table("continual", name, arm.folders) for name in ("matrix", "seeds"))
     except DataError as error:
         return str(error)
     where = {"stream": run.stream_name, "learner": run.learner, "task_steps": run.steps}

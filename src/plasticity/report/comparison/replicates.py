@@ -10,7 +10,6 @@ from plasticity.report.comparison import values
 from plasticity.report.comparison.gather import Arm, Comparison
 from plasticity.report.lines import Looks
 from plasticity.report.streams import title_of
-from plasticity.tables import read_table
 
 PLACE = ["stream", "dataset", "images", "updates"]
 """What learners must share to be shown side by side: the stream, the data set, the images of a
@@ -29,7 +28,7 @@ def read(comparison: Comparison) -> pd.DataFrame:
     ``operator`` is each arm's own.
     """
     parts = [
-        _of_arm(arm, read_table("continual", "seeds", arm.folder))
+        _of_arm(arm, values.table("continual", "seeds", arm.folders))
         for arm in comparison.done
         if "continual" in comparison.study.stages
     ]
@@ -84,14 +83,14 @@ def table(comparison: Comparison, name: str, seeds: pd.DataFrame) -> pd.DataFram
     for arm in comparison.done:
         mine = seeds[seeds["arm"] == arm.name][[*keys, *PLACE[1:], "name"]]
         if len(mine):
-            rows = read_table("continual", name, arm.folder)
+            rows = values.table("continual", name, arm.folders)
             parts.append(rows.drop(columns="tasks", errors="ignore").merge(mine, on=keys))
     return pd.concat(parts, ignore_index=True)
 
 
 def _of_arm(arm: Arm, rows: pd.DataFrame) -> pd.DataFrame:
     settings = arm.params.continual
-    return values.graded(rows, arm.folder).assign(
+    return values.graded(rows, arm.folders).assign(
         arm=arm.name,
         op=arm.params.op,
         dataset=arm.params.dataset,

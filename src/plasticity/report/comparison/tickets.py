@@ -136,14 +136,14 @@ def _networks(comparison: Comparison, arm: Arm) -> list[tuple[str, Values, float
     for variant in arm.params.retrain.variants if arm.params.op != "dense" else ():
         found = comparison.values(Reference(arm.name, "ticket.acc", (variant,)))
         if isinstance(found, Values) and found.by_seed:
-            rows = values.table("retrain", "seeds", arm.folder)
+            rows = values.table("retrain", "seeds", arm.folders)
             size = rows.loc[rows["variant"] == variant, "parameters"].mean()
             result.append((variant, found, float(size)))
     if arm.params.op in UNEDITED and not arm.params.rewinds:
         kind = f"always these units, {arm.params.edit.static_mask}"
         trained = pairs.values(comparison, arm, "cycle.acc")
         if trained is not None:
-            size = values.table("train", "seeds", arm.folder)["parameters"].mean()
+            size = values.table("train", "seeds", arm.folders)["parameters"].mean()
             result.append(("dense" if arm.params.op == "dense" else kind, trained, float(size)))
     return result
 

@@ -13,9 +13,10 @@ from plasticity.claims import MEASURES, Reference, arguments_of
 from plasticity.files import metrics_path, read_json
 from plasticity.report import contrasts
 from plasticity.sections import Params, label
-from plasticity.tables import read_table
+from plasticity.tables import KEYS, read_table
 
-AS_CHANCE = ("cycle.acc", "cycle.taa", "epoch.taa", "ticket.acc", "ticket.taa")
+AS_CHANCE = ("cycle.acc", "cycle.taa", "epoch.taa", "equal_flops.acc", "equal_flops.taa",
+             "ticket.acc", "ticket.taa")  # fmt: skip
 """Measures of which a diverged seed has the accuracy of chance: to leave it out would flatter."""
 AS_WRITTEN = ("taoa", "early")
 """Measures of streams, in which every step of a seed from where it diverged on is wrong already."""
@@ -41,14 +42,18 @@ class Values:
     """What a diverged seed counts as where it has a number."""
     lost: int = 0
     """Ratios that do not exist, as one side is exactly 0; a seed's number is without them."""
+    lacking: tuple[str, ...] = ()
+    """Why further seeds are not there: conditions of the arm without tables."""
 
 
+Folders = tuple[Path, ...]
+"""Those that the ``reports`` of an arm's conditions lie in; no seed is in two of them."""
 Given = Mapping[str, str]
 Found = pd.DataFrame
 """Columns seed, status, value; and lost, where ratios can be."""
 
 
-def of(one: Reference, params: Params, root: Path) -> Values:
+def of(one: Reference, params: Params, folders: Folders) -> Values:
     """Return the values of a reference.
 
     Parameters
@@ -56,19 +61,33 @@ def of(one: Reference, params: Params, root: Path) -> Values:
     one
         Checked against ``params``.
     params
-        Of its condition.
-    root
-        The folder that the condition's ``reports`` lie in.
+        Of its arm.
+    folders
+        Of the arm.
 
     Raises
     ------
     DataError
         When a table is missing or damaged.
     """
-    found = _READERS[one.measure](root, arguments_of(one, params), params)
+    return finished(one, _READERS[one.measure](folders, arguments_of(one, params), params), folders)
+
+
+def finished(one: Reference, found: Found, folders: Folders) -> Values:
+    """Return what was read of a reference as its values, diverged seeds as the measure counts them.
+
+    Parameters
+    ----------
+    one
+        The reference.
+    found
+        What was read of every seed.
+    folders
+        Of the arm.
+    """
     diverged = tuple(int(seed) for seed in found.loc[found["status"] != "ok", "seed"])
     if one.measure not in AS_WRITTEN:
-        of_diverged = chance(root) if one.measure in AS_CHANCE else math.nan
+        of_diverged = chance(folders) if one.measure in AS_CHANCE else math.nan
         found = found.assign(value=found["value"].where(found["status"] == "ok", of_diverged))
     if MEASURES[one.measure].unit == "ratio" and one.measure not in _LOGS:
         found = found.assign(value=found["value"].map(math.log, na_action="ignore"))
@@ -81,30 +100,34 @@ def of(one: Reference, params: Params, root: Path) -> Values:
 
 
 @cache
-def table(stage: str, name: str, root: Path) -> pd.DataFrame:
-    """Return a kept table, read once; nobody may change it.
+def table(stage: str, name: str, folders: Folders) -> pd.DataFrame:
+    """Return a kept table of an arm, read once; nobody may change it.
 
     Parameters
     ----------
     stage, name
-        Of the table.
-    root
-        The folder that the condition's ``reports`` lie in.
+        Of the table, whose rows are of single seeds.
+    folders
+        Of the arm: the rows are as those of one condition with all the seeds.
 
     Raises
     ------
     DataError
-        When the table is missing or damaged.
+        When the table of one of them is missing or damaged.
     """
-    return read_table(stage, name, root)
+    found = [read_table(stage, name, folder) for folder in folders]
+    if len(found) == 1:
+        return found[0]
+    keys = [key for key in KEYS if key in found[0]]
+    return pd.concat(found).sort_values(keys, kind="stable", ignore_index=True)
 
 
-def chance(root: Path) -> float:
-    """Return the accuracy of guessing, in percent."""
-    return 100 / int(read_json(root / metrics_path("prepare"))["data"]["classes"])
+def chance(folders: Folders) -> float:
+    """Return the accuracy of guessing, in percent; an arm has one data set."""
+    return 100 / int(read_json(folders[0] / metrics_path("prepare"))["data"]["classes"])
 
 
-def graded(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
+def graded(rows: pd.DataFrame, folders: Folders) -> pd.DataFrame:
     """Return seeds of streams in which every diverged one has its accuracies.
 
     They stay as written, with every step from there on wrong; without a number it is chance. A
@@ -114,27 +137,27 @@ def graded(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     ----------
     rows
         Of ``continual/seeds.csv``.
-    root
-        The folder that the condition's ``reports`` lie in.
+    folders
+        Of the arm.
     """
     lost = (rows["status"] != "ok") & ~rows["stream"].str.startswith(REGRESSION)
     accuracies = rows[list(ACCURACIES)].astype(float)
     if not (gaps := accuracies.isna().mul(lost, axis=0)).any(axis=None):
         return rows
-    return rows.assign(**accuracies.mask(gaps, chance(root)))
+    return rows.assign(**accuracies.mask(gaps, chance(folders)))
 
 
-def _trained(column: str) -> Callable[[Path, Given, Params], Found]:
-    def read(root: Path, _: Given, __: Params) -> Found:
-        rows = table("train", "seeds", root)
+def _trained(column: str) -> Callable[[Folders, Given, Params], Found]:
+    def read(folders: Folders, _: Given, __: Params) -> Found:
+        rows = table("train", "seeds", folders)
         return rows[["seed", "status"]].assign(value=rows[column].astype(float))
 
     return read
 
 
-def _retrained(column: str) -> Callable[[Path, Given, Params], Found]:
-    def read(root: Path, given: Given, params: Params) -> Found:
-        rows = table("retrain", "seeds", root)
+def _retrained(column: str) -> Callable[[Folders, Given, Params], Found]:
+    def read(folders: Folders, given: Given, params: Params) -> Found:
+        rows = table("retrain", "seeds", folders)
         first = next(iter(params.retrain.variants), "")
         rows = rows[rows["variant"] == given.get("variant", first)]
         return rows[["seed", "status"]].assign(value=rows[column].astype(float))
@@ -142,10 +165,10 @@ def _retrained(column: str) -> Callable[[Path, Given, Params], Found]:
     return read
 
 
-def _newborn(measure: str) -> Callable[[Path, Given, Params], Found]:
-    def read(root: Path, given: Given, _: Params) -> Found:
-        seeds = table("train", "seeds", root)[["seed", "status"]]
-        ratios = contrasts.newborns(table("train", "cohorts", root))
+def _newborn(measure: str) -> Callable[[Folders, Given, Params], Found]:
+    def read(folders: Folders, given: Given, _: Params) -> Found:
+        seeds = table("train", "seeds", folders)[["seed", "status"]]
+        ratios = contrasts.newborns(table("train", "cohorts", folders))
         if layer := given.get("layer"):
             ratios = ratios.of_layer(layer)
         logs = ratios.values(measure, given["moment"]).rename("value").reset_index()
@@ -155,19 +178,19 @@ def _newborn(measure: str) -> Callable[[Path, Given, Params], Found]:
     return read
 
 
-def _streamed(column: str) -> Callable[[Path, Given, Params], Found]:
-    def read(root: Path, given: Given, params: Params) -> Found:
-        rows = graded(_chosen(table("continual", "seeds", root), given, params), root)
+def _streamed(column: str) -> Callable[[Folders, Given, Params], Found]:
+    def read(folders: Folders, given: Given, params: Params) -> Found:
+        rows = graded(_chosen(table("continual", "seeds", folders), given, params), folders)
         return rows[["seed", "status"]].assign(value=rows[column].astype(float))
 
     return read
 
 
-def _late_loss(root: Path, given: Given, params: Params) -> Found:
-    rows = _chosen(table("continual", "tasks", root), given, params)
+def _late_loss(folders: Folders, given: Given, params: Params) -> Found:
+    rows = _chosen(table("continual", "tasks", folders), given, params)
     late = rows[rows["task"] >= (1 - LATE) * (rows["task"].max() + 1)]
     loss = late.groupby("seed")["loss"].mean().rename("value").reset_index()
-    seeds = _chosen(table("continual", "seeds", root), given, params)[["seed", "status"]]
+    seeds = _chosen(table("continual", "seeds", folders), given, params)[["seed", "status"]]
     return seeds.merge(loss, on="seed", how="left")
 
 
@@ -185,7 +208,7 @@ def _chosen(rows: pd.DataFrame, given: Given, params: Params) -> pd.DataFrame:
 _LOGS = ("newborn.act", "newborn.grad")
 """Ratios that are logarithms already."""
 
-_READERS: Mapping[str, Callable[[Path, Given, Params], Found]] = {
+_READERS: Mapping[str, Callable[[Folders, Given, Params], Found]] = {
     "cycle.acc": _trained("cycle_acc"),
     "cycle.taa": _trained("cycle_taa"),
     "epoch.taa": _trained("epoch_taa"),

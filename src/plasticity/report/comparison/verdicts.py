@@ -254,7 +254,7 @@ def _shared_seeds(values: Mapping[Reference, Values]) -> tuple[tuple[int, ...], 
 
 def _without_number(name: str, one: Reference, part: Values) -> list[str]:
     """Return what is to be said of the seeds of a condition, or parts of them, without a number."""
-    notes = []
+    notes = [f"{name} is there in part: {why}" for why in part.lacking]
     if part.diverged:
         kept = set(part.diverged) <= {*part.by_seed}
         what = f"counted as {part.counted_as}" if kept else "left out"
