@@ -10,7 +10,7 @@ import pandas as pd
 
 from plasticity.catalogue import STREAMS
 from plasticity.claims import MEASURES, Reference, arguments_of
-from plasticity.files import metrics_path, read_json
+from plasticity.files import interpreting, metrics_path, read_json
 from plasticity.report import contrasts
 from plasticity.sections import Params, label
 from plasticity.tables import read_table
@@ -101,7 +101,9 @@ def table(stage: str, name: str, root: Path) -> pd.DataFrame:
 
 def chance(root: Path) -> float:
     """Return the accuracy of guessing, in percent."""
-    return 100 / int(read_json(root / metrics_path("prepare"))["data"]["classes"])
+    path = root / metrics_path("prepare")
+    with interpreting(path):
+        return 100 / int(read_json(path)["data"]["classes"])
 
 
 def graded(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
