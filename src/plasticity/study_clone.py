@@ -4,6 +4,7 @@ A clone holds the committed state, and shares the cache and the checkpoints of t
 conditions cannot disturb each other, and one that was killed continues.
 """
 
+import io
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ruamel.yaml
+from configobj import ConfigObj
 
 from plasticity import RESULTS_VERSION, config, files, leases, processes
 from plasticity.errors import CheckError, ConfigError, PlasticityError
@@ -133,10 +135,7 @@ def run_in_clone(job: Job, clone: Path) -> Callable[[], None]:
     """
     cache = processes.dvc(job.source.root, "cache", "dir").removesuffix("\n")
     project = _cloned(job, clone)
-    files.write_text(
-        project / ".dvc/config.local",
-        f"[cache]\n    dir = {cache}\n[core]\n    site_cache_dir = {project / '.dvc/tmp/site'}\n",
-    )
+    _write_config(project / ".dvc/config.local", cache, str(project / ".dvc/tmp/site"))
     for table in tables(project):
         table.unlink()  # of another experiment: only what this one brings up to date is kept
     _write_params(project / files.PARAMS, job.condition)
@@ -146,6 +145,17 @@ def run_in_clone(job: Job, clone: Path) -> Callable[[], None]:
     with leases.lease(devices, waits=waits) as shown, _news(job):
         _dvc(job, project, "repro", *job.study.stages, shown=shown)
     return partial(_share, job, clone)
+
+
+def _write_config(path: Path, cache: str, site: str) -> None:
+    """Write DVC's settings of a clone in their own format, whatever characters its paths have.
+
+    ``dvc config`` would write ASCII alone.
+    """
+    buffer = io.BytesIO()
+    wanted = {"cache": {"dir": cache}, "core": {"site_cache_dir": site}}
+    ConfigObj(wanted, encoding="utf-8", interpolation=False).write(buffer)
+    files.write_bytes(path, buffer.getvalue())
 
 
 def _cloned(job: Job, clone: Path) -> Path:
