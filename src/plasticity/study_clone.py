@@ -161,7 +161,7 @@ def _write_config(path: Path, cache: str, site: str) -> None:
 def _cloned(job: Job, clone: Path) -> Path:
     """Clone the project's repository as committed, in an empty folder; return the project there."""
     own = [f"--config={name}={value}" for name, value in processes.CLONE.items()]
-    plain = ("--quiet", "--shared", "--no-checkout", "--origin=origin")
+    plain = ("--quiet", "--shared", "--no-checkout")
     processes.git(job.source.root, "clone", *plain, *own, str(_top(job.source.root)), str(clone))
     processes.git(clone, "checkout", "--quiet", "--detach", job.source.commit)
     return clone / job.source.within
