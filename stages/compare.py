@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from plasticity import command, study
-from plasticity.errors import PlasticityError
 from plasticity.files import STUDY_HTML
 
 
@@ -43,10 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read the verdicts has read enough
-    except PlasticityError as error:
-        sys.stderr.write(f"[compare] {error}\n")
-        sys.exit(error.exit_code)
+    command.finish("compare", main)

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from plasticity import command, files
-from plasticity.errors import PlasticityError
 
 
 def main() -> None:
@@ -29,8 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PlasticityError as error:
-        sys.stderr.write(f"[export] {error}\n")
-        sys.exit(error.exit_code)
+    command.finish("export", main)

@@ -2,11 +2,9 @@
 
 import argparse
 import signal
-import sys
 from pathlib import Path
 
 from plasticity import command, study, study_clone, study_plan, study_run
-from plasticity.errors import Interrupted, PlasticityError
 
 
 def main() -> None:
@@ -39,13 +37,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        main()
-    except KeyboardInterrupt:
-        study_clone.tell("stopped; run the same command to continue")
-        sys.exit(Interrupted.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read the list has read enough
-    except PlasticityError as error:
-        study_clone.tell(str(error))
-        sys.exit(error.exit_code)
+    command.finish("study", main)

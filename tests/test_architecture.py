@@ -33,6 +33,7 @@ LAYERS = {
         "plasticity.leases",
         "plasticity.online",
         "plasticity.planning",
+        "plasticity.processes",
         "plasticity.progress",
         "plasticity.published",
         "plasticity.ranks",
@@ -165,6 +166,28 @@ def test_nothing_imports_a_module_by_a_text(name):
         if isinstance(node, ast.Attribute | ast.Name)
     }
     assert called.isdisjoint({"import_module", "__import__", "exec", "run_module", "run_path"})
+
+
+STARTS = ("subprocess.", "os.system", "os.popen", "os.exec", "os.spawn", "os.posix_spawn", "pty.")
+STARTERS = {SRC / "plasticity/processes.py", ROOT / "tests/commands.py"}
+"""Who may start a program: all others call these."""
+PYTHON = [
+    path for top in ("src", "stages", "tests", "benchmarks") for path in (ROOT / top).rglob("*.py")
+]
+
+
+@pytest.mark.parametrize("path", sorted({*PYTHON} - STARTERS), ids=lambda path: path.stem)
+def test_programs_are_started_in_one_place(path):
+    """Git and DVC would take another repository for ours where a hook names it."""
+    called = {
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+    }
+    assert [name for name in called if name.startswith(STARTS)] == []
+    taken = {name.rpartition(".")[2] for name in imported_names(path) if "subprocess." in name}
+    assert taken <= {"Popen", "CompletedProcess"}  # types; calling one is refused below
+    assert called.isdisjoint({"Popen"})
 
 
 @pytest.mark.parametrize(

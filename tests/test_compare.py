@@ -15,7 +15,8 @@ from study_tables import write_study
 
 from plasticity import planning, study
 from plasticity.claims import Reference
-from plasticity.files import STUDY_FIGURES, STUDY_HTML, read_json, write_json
+from plasticity.errors import DataError
+from plasticity.files import STUDY_FIGURES, STUDY_HTML, metrics_path, read_json, write_json
 from plasticity.measures import newborn_ratio
 from plasticity.report.comparison import gather, page, planner, scorecard, values
 from plasticity.report.comparison.gather import Comparison
@@ -326,3 +327,21 @@ def test_a_study_that_does_not_exist_ends_with_2(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "studies/tow.yaml: is missing" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"results_version": 1, "code": "x"}'])
+def test_a_record_that_is_none_is_named(tmp_path: Path, content: str) -> None:
+    comparison = write_study(tmp_path, ARMS, CLAIMS)
+    path = comparison.arm("prune_50").folder / "condition.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=f"^{re.escape(str(path))}: is no record of a run") as error:
+        gather.read(comparison.study, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_metrics_that_are_none_are_named(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path, ARMS, CLAIMS)
+    folder = comparison.arm("prune_50").folder
+    (folder / metrics_path("prepare")).write_text('{"data": 3}')
+    with pytest.raises(DataError, match=r"metrics\.json: is not what it should be"):
+        values.chance(folder)

@@ -1,17 +1,17 @@
 """Every check of the doctor fails when what it looks at is wrong, and says what mends it."""
 
 import shutil
-import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
 
 import filelock
 import pytest
-from commands import python
+from commands import commit, python
 from report_tables import ROOT
 
-from plasticity import doctor, files
+from plasticity import command, doctor, files
+from plasticity.errors import ConfigError
 
 Version = namedtuple("Version", "major minor micro")
 
@@ -20,18 +20,19 @@ Version = namedtuple("Version", "major minor micro")
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("params.yaml", "dvc.yaml", "requirements.txt"):
         files.write_text(tmp_path / name, (ROOT / name).read_text())
-    files.write_text(tmp_path / "src/code.py", "as committed\n")
-    for command in ("init --quiet", "add --all", "commit --quiet --message all"):
-        author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-        subprocess.run(["git", *author, *command.split()], cwd=tmp_path, check=True)
+    for name in ("src/code.py", "stages/code.py", ".dvc/config"):
+        files.write_text(tmp_path / name, "# as committed\n")
+    commit(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PLASTICITY_STATE", raising=False)
+    for name in ("PLASTICITY_STATE", "PLASTICITY_PROJECT", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_COMMITTER_NAME", "test")
+    monkeypatch.setenv("GIT_COMMITTER_EMAIL", "test@localhost")
     return tmp_path
 
 
 def found(check: str) -> tuple[str, str]:
-    (one,) = (one for one in doctor.examine() if one.check == check)
-    return one.level, one.text
+    return doctor._checked(doctor.CHECKS[check], Path())
 
 
 @pytest.mark.usefixtures("project")
@@ -86,9 +87,123 @@ def test_what_is_not_committed_is_named(project: Path, path: str) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_without_git_studies_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_git", lambda *_: None)
-    assert found("code")[0] == "fail"
+def test_without_git_studies_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert found("code") == ("fail", "git: not found; install it, or add its folder to PATH")
+
+
+def test_a_project_in_no_repository_is_told(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    level, told = found("code")
+    assert level == "fail"
+    assert "not a git repository" in told
+    assert told.endswith("; git init && git add -A && git commit makes one")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_repository_of_another_owner_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    level, told = found("code")
+    assert level == "fail"
+    assert "dubious ownership" in told
+    assert "git config --global --add safe.directory" in told
+    assert "\n" not in told
+
+
+@pytest.mark.usefixtures("project")
+def test_a_git_that_knows_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in doctor.IDENTITY.values():
+        monkeypatch.delenv(name, raising=False)
+    level, told = found("identity")
+    assert level == "warn"
+    assert told.startswith("user.name and user.email not set, without which dvc exp run fails")
+    monkeypatch.setenv("GIT_COMMITTER_NAME", "somebody")
+    monkeypatch.setenv("GIT_COMMITTER_EMAIL", "somebody@localhost")
+    assert found("identity")[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "text"),
+    [
+        ("a{b", "fail", "DVC fails where the path has '{'"),
+        ("a}b\nc", "fail", "DVC fails where the path has '}' or"),
+        ("é", "warn", "DVC fails with --temp and --queue"),
+        ("c#1", "warn", "DVC fails with --temp and --queue"),
+        ("a, b%20", "ok", "DVC takes this path"),
+    ],
+)
+def test_a_path_that_dvc_cannot_take_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, level: str, text: str
+) -> None:
+    (tmp_path / name / ".dvc").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / name)
+    assert doctor.place(Path())[0] == level
+    assert text in doctor.place(Path())[1]
+    if level == "fail":  # and the commands refuse it for the same reason
+        with pytest.raises(ConfigError, match="DVC fails where the path has"):
+            command.check_place(Path())
+
+
+def test_a_project_without_dvc_is_told(project: Path) -> None:
+    shutil.rmtree(project / ".dvc")
+    assert found("place")[0] == "fail"
+
+
+def test_images_that_are_not_there_are_told(project: Path) -> None:
+    text = (project / "params.yaml").read_text()
+    text = text.replace("dataset: digits ", "dataset: folder ").replace('folder: ""', "folder: no")
+    files.write_text(project / "params.yaml", text)
+    level, told = found("data")
+    assert level == "fail"
+    assert told.startswith("data.folder: no is not there")
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("studies/one.yaml", "title: [1"),
+        ("studies/one.yaml", "title: One\nconditions: {a: {op: gorw}}\n"),
+        ("reports/studies/one/a-01234567/condition.json", "{"),
+        ("reports/studies/one/a-01234567/failed.json", "[]"),
+    ],
+)
+def test_a_study_or_a_record_that_cannot_be_read_is_named(
+    project: Path, path: str, content: str
+) -> None:
+    files.write_text(project / path, content)
+    level, told = found("results")
+    assert level == "fail"
+    assert path in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("torch", "level", "text"),
+    [
+        ('print("2.11.0+cpu", False)', "warn", "knows 2 CUDA devices, but torch 2.11.0+cpu can"),
+        ("import nothing_of_this_name", "warn", "knows 2 CUDA devices, but torch  can use none"),
+        ('print("2.11.0+cu130", True)', "ok", "2 CUDA devices"),
+    ],
+)
+def test_a_torch_that_sees_no_device_of_the_driver_s_is_told(
+    monkeypatch: pytest.MonkeyPatch, torch: str, level: str, text: str
+) -> None:
+    run = doctor.processes.run
+    monkeypatch.setattr(doctor.leases, "devices", lambda: ("GPU-a", "GPU-b"))
+    monkeypatch.setattr(
+        doctor.processes, "run", lambda asked, root: run([*asked[:-1], torch], root)
+    )
+    told = doctor.device(Path())
+    assert told[0] == level
+    assert text in told[1]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_check_that_cannot_be_made_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLASTICITY_STATE", "~no such user/x")
+    assert found("checkpoints")[0] == "fail"
 
 
 @pytest.mark.usefixtures("project")
@@ -123,7 +238,7 @@ def test_a_killed_study_is_told_and_a_running_one_is_not(project: Path) -> None:
 def test_the_command_ends_with_1_when_a_check_fails(project: Path) -> None:
     for name in ("src", "stages"):
         shutil.rmtree(project / name, ignore_errors=True)
-        subprocess.run(["cp", "-r", str(ROOT / name), name], cwd=project, check=True)
+        shutil.copytree(ROOT / name, project / name)
     sound = python(project, "-m", "stages.doctor")
     assert sound.returncode == 0, sound.stderr
     assert len(sound.stdout.splitlines()) == len(doctor.CHECKS)

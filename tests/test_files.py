@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from plasticity import files
-from plasticity.errors import DataError, StorageError
+from plasticity.errors import ConfigError, DataError, StorageError
 
 
 def fail_at_call(monkeypatch, owner, name, number):
@@ -218,7 +218,11 @@ def test_a_checksum_is_that_of_the_standard(tmp_path):
     ("variables", "place"),
     [
         ({"PLASTICITY_DATA": "/d"}, "/d"),
-        ({"PLASTICITY_DATA": "~/d"}, "/h/d"),
+        ({"PLASTICITY_DATA": "~/d", "DVC_ROOT": "/r"}, "/h/d"),
+        ({"PLASTICITY_DATA": "../d"}, "../d"),
+        ({"PLASTICITY_DATA": "../d", "DVC_ROOT": "/r"}, "/r/../d"),
+        ({"PLASTICITY_DATA": "../d", "DVC_ROOT": "/r", "PLASTICITY_PROJECT": "/p"}, "/p/../d"),
+        ({"XDG_CACHE_HOME": "c"}, "/h/.cache/plasticity/data"),
         ({"XDG_CACHE_HOME": "/c"}, "/c/plasticity/data"),
         ({"XDG_CACHE_HOME": ""}, "/h/.cache/plasticity/data"),
         ({"PLASTICITY_DATA": "/d", "XDG_CACHE_HOME": "/c"}, "/d"),
@@ -226,7 +230,7 @@ def test_a_checksum_is_that_of_the_standard(tmp_path):
     ],
 )
 def test_raw_data_lie_where_the_user_says_or_in_a_cache(monkeypatch, variables, place):
-    for name in ("PLASTICITY_DATA", "XDG_CACHE_HOME"):
+    for name in ("PLASTICITY_DATA", "PLASTICITY_PROJECT", "DVC_ROOT", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"HOME": "/h", **variables}.items():
         monkeypatch.setenv(name, value)
@@ -237,13 +241,30 @@ def test_raw_data_lie_where_the_user_says_or_in_a_cache(monkeypatch, variables, 
     ("variables", "place"),
     [
         ({"PLASTICITY_STATE": "/s", "DVC_ROOT": "/r"}, "/s"),
+        ({"PLASTICITY_STATE": "ck"}, "ck"),
+        ({"PLASTICITY_STATE": "ck", "DVC_ROOT": "/r"}, "/r/ck"),
+        ({"PLASTICITY_STATE": "ck", "DVC_ROOT": "/r", "PLASTICITY_PROJECT": "/p"}, "/p/ck"),
         ({"DVC_ROOT": "/r"}, "/r/.checkpoints"),
         ({}, ".checkpoints"),
     ],
 )
 def test_checkpoints_lie_where_the_user_says_or_at_the_root(monkeypatch, variables, place):
-    for name in ("PLASTICITY_STATE", "DVC_ROOT"):
+    for name in ("PLASTICITY_STATE", "PLASTICITY_PROJECT", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert files.state_root() == Path(place)
+
+
+def test_a_folder_of_a_home_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setenv("PLASTICITY_DATA", "~no such user/d")
+    with pytest.raises(ConfigError, match=r"^~no such user/d: .*; write the whole path$"):
+        files.data_root()
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), TypeError("b"), RuntimeError("c\nd"), OSError(5)])
+def test_what_goes_wrong_with_a_file_s_content_is_told_of_the_file(tmp_path, error):
+    with pytest.raises(DataError) as told, files.interpreting(tmp_path / "a.json"):
+        raise error
+    assert str(told.value).startswith(f"{tmp_path}/a.json: is not what it should be (")
+    assert "\n" not in str(told.value)

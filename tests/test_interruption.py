@@ -4,13 +4,13 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
+from commands import start
 
 ROOT = Path(__file__).parents[1]
 KILLS = 6
@@ -35,17 +35,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def stage(project: Path, name: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"PLASTICITY_STATE": str(project / "state")}
-    environment.pop("DVC_ROOT", None)
-    return subprocess.Popen(
-        [sys.executable, "-m", f"stages.{name}"],
-        cwd=project,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def stage(project: Path, name: str) -> Popen[str]:
+    place = str(project / "state")
+    return start(project, "-m", f"stages.{name}", group=True, PLASTICITY_STATE=place)
 
 
 def on_workers(project: Path, workers: int) -> None:
@@ -53,7 +45,7 @@ def on_workers(project: Path, workers: int) -> None:
     path.write_text(path.read_text().replace("  workers: 1 ", f"  workers: {workers} "))
 
 
-def finished(process: subprocess.Popen[str]) -> int:
+def finished(process: Popen[str]) -> int:
     process.communicate()
     return process.returncode
 
@@ -138,7 +130,7 @@ def test_a_worker_that_is_killed_is_told_and_the_same_command_continues(project:
     assert results(project) == expected
 
 
-def wait_for_workers(project: Path, process: subprocess.Popen[str], workers: int) -> None:
+def wait_for_workers(project: Path, process: Popen[str], workers: int) -> None:
     """Wait until so many have saved something, so that none is still loading its modules."""
     while len({path.parent for path in (project / "state").glob("*/*/step-*")}) < workers:
         assert process.poll() is None

@@ -2,12 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from commands import start
 
 from plasticity import leases
 
@@ -24,12 +23,7 @@ with leases.lease(sys.argv[2].split(","), Path(sys.argv[1])) as shown:
 
 def hold(folder, names, seconds):
     """Start a process that leases a device so long, and prints which."""
-    return subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder), names, str(seconds)],
-        env=os.environ | {"PYTHONPATH": SOURCE},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    return start(folder, "-c", HOLD, str(folder), names, str(seconds), PYTHONPATH=SOURCE)
 
 
 def driver(monkeypatch, tmp_path, script):

@@ -7,8 +7,6 @@ import re
 import shutil
 import socket
 import struct
-import subprocess
-import sys
 import tarfile
 import threading
 import warnings
@@ -18,6 +16,7 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+from commands import python
 
 from plasticity import files, raw, sections
 from plasticity.errors import ConfigError, DataError
@@ -711,14 +710,8 @@ def test_the_stage_ends_with_the_code_of_the_fault_before_torch_is_imported(
         path = tmp_path / "raw" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"damaged")
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "stages.prepare"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PLASTICITY_DATA": "raw", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    arguments = ("-X", "importtime", "-m", "stages.prepare")
+    done = python(tmp_path, *arguments, PYTHONPATH=str(ROOT), PLASTICITY_DATA="raw")
     assert done.returncode == code
     assert message in done.stderr
     assert "plasticity.raw" in done.stderr

@@ -6,16 +6,17 @@ import json
 import math
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
+from commands import run
 from report_tables import CYCLE, EPOCHS, REPLACED, ROOT, TERMS, write_experiment
 
 from plasticity import catalogue, remarks
@@ -958,19 +959,16 @@ def test_no_name_is_taken_for_an_interval(pages: Mapping[str, str]) -> None:
     assert set(marked) == {"["}
 
 
-def rendered(path: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def rendered(path: Path, profile: Path, *flags: str) -> CompletedProcess[str]:
     """Return what headless Chromium makes of a page, and its console."""
-    return subprocess.run(
+    return run(
         [
             *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
             *(f"--user-data-dir={profile}", *flags),
             *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=8000", "--dump-dom"),
             path.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
+        ]
     )
 
 

@@ -5,20 +5,20 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import filelock
 import pytest
 import yaml
-from commands import python
+from commands import commit, git, python, start
 
 from plasticity import config, files, study, study_clone, study_run, tables
-from plasticity.errors import ConfigError, Interrupted, PlasticityError, StorageError
+from plasticity.errors import ConfigError, DataError, Interrupted, PlasticityError, StorageError
 from plasticity.yaml12 import read_yaml
 
 Usage = namedtuple("Usage", "total used free")
@@ -37,20 +37,17 @@ TWO = {
 
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
-    """Work in a committed project that has all a study looks at, but nothing to run."""
-    folder = tmp_path / "project"
+    """Work in a committed project that has all a study looks at, but nothing to run.
+
+    It is a part of a bigger repository, at a path that is hard to quote.
+    """
+    folder = tmp_path / "bigger" / "it's, é %20 #1"
     for name in ("src/code.py", "stages/code.py", "dvc.yaml", "README.md"):
         files.write_text(folder / name, "as committed\n")
     files.write_text(folder / "params.yaml", yaml.safe_dump(TREE))
-    commit(folder)
+    commit(folder.parent)
     monkeypatch.chdir(folder)
     return folder
-
-
-def commit(folder):
-    for command in ("init --quiet", "add --all", "commit --quiet --message all"):
-        author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-        subprocess.run(["git", *author, *command.split()], cwd=folder, check=True)
 
 
 def read(content, name="two"):
@@ -289,21 +286,25 @@ def test_all_results_that_are_kept_are_found():
 # -- running, with a function in the place of DVC
 
 
-def test_a_relative_folder_of_images_is_looked_for_in_the_project_and_not_in_the_clone(
-    project, monkeypatch
-):
+def test_a_relative_folder_starts_at_the_project_and_not_at_the_clone(project, monkeypatch):
     given = {}
 
-    def look(command, env, **_):
-        given.update(env)
-        return subprocess.CompletedProcess(command, 0)
+    def look(command, folder, log, environment):  # noqa: ARG001 (as it is called)
+        given.update(environment)
+        return CompletedProcess(command, 0)
 
     job = study_clone.Job(read(TWO), read(TWO).conditions[0], study_clone.committed(project))
     job.log.parent.mkdir(parents=True)
-    monkeypatch.setattr(study_clone.subprocess, "run", look)
+    monkeypatch.setenv("PLASTICITY_DATA", "../data")
+    monkeypatch.setenv("PLASTICITY_STATE", "ck")
+    monkeypatch.setattr(study_clone.processes, "run", look)
     study_clone._dvc(job, project / "clone", "repro")
-    monkeypatch.setenv("PLASTICITY_PROJECT", given["PLASTICITY_PROJECT"])
+    monkeypatch.chdir(project.parent)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
     assert files.image_folder("images") == project / "images"
+    assert files.data_root() == project / "../data"
+    assert files.state_root() == project / "ck"
 
 
 class Runner:
@@ -316,9 +317,10 @@ class Runner:
     def __call__(self, job, clone):
         self.asked.append(job.condition.name)
         files.write_text(job.log, f"line of {job.condition.name}\n" * 100)
-        files.write_text(clone / "reports/train/seeds.csv", f"table of {job.condition.name}\n")
-        files.write_text(clone / "reports/train/timing.json", "{}")
-        files.write_text(clone / "reports/extract/metrics.json", "{}")
+        there = clone / job.source.within
+        files.write_text(there / "reports/train/seeds.csv", f"table of {job.condition.name}\n")
+        files.write_text(there / "reports/train/timing.json", "{}")
+        files.write_text(there / "reports/extract/metrics.json", "{}")
         if job.condition.name in self.failing:
             raise PlasticityError("no luck")
 
@@ -348,7 +350,7 @@ def test_tables_are_kept_with_what_was_run(project):
     prune = asked.conditions[1]
     place = Path("reports/studies/two") / prune.experiment
     record = files.read_json(place / "condition.json")
-    trees = subprocess.check_output(["git", "rev-parse", "HEAD", "HEAD:src"], text=True).split()
+    trees = git(project, "rev-parse", "HEAD", "HEAD:./src").split()
     assert kept(asked) == {"grow": WHOLE, "prune": WHOLE}
     assert (place / "reports/train/seeds.csv").read_text() == "table of prune\n"
     assert record["condition"] == "prune"
@@ -471,6 +473,56 @@ def test_a_condition_that_goes_on_failing_is_given_up():
     assert record["earlier_errors"] == ["no luck", "no luck"]
 
 
+@pytest.mark.parametrize("error", [PlasticityError("no remote"), OSError(28, "No space left")])
+def test_what_fails_when_tables_are_kept_is_a_warning(capsys, error):
+    class Shares(Runner):
+        def __call__(self, job, clone):
+            super().__call__(job, clone)
+            return self.fail
+
+        def fail(self):
+            raise error
+
+    asked, runner = read(TWO), Shares()
+    study_run.run(asked, asked.conditions, engine=study_run.Engine(retries=2), runner=runner)
+    assert runner.asked == ["grow", "prune"]
+    assert kept(asked) == {"grow": WHOLE, "prune": WHOLE}
+    told = capsys.readouterr().err
+    assert f"grow: its tables are kept, but its experiment is not ({error})" in told
+
+
+BROKEN = {
+    "no JSON": "{",
+    "a list": "[]",
+    "a number": "3",
+    "no code": "{}",
+    "another type": '{"results_version": "1", "code": {"src": "a", "stages": "b"}}',
+    "no number of seconds": '{"results_version": 1, "code": {"src": "a", "stages": "b"}, '
+    '"seconds": "long"}',
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_record_that_is_none_is_named(content):
+    asked = read(with_conditions(**TWO["conditions"], static={"op": "static"}))
+    path = study.place(asked, asked.conditions[0]) / "condition.json"
+    files.write_text(path, content)
+    with pytest.raises(DataError, match=str(path)) as error:
+        run(asked, Runner())
+    assert "\n" not in str(error.value)
+    assert "git checkout -- reports/studies/two/grow-" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"spent": "long", "since": 1}'])
+def test_a_note_that_is_none_costs_only_the_time(capsys, content):
+    asked = read(TWO)
+    job = study_clone.Job(asked, asked.conditions[0], study_clone.committed(Path()))
+    files.write_text(job.note, content)
+    run(asked, Runner())
+    assert kept(asked) == {"grow": WHOLE, "prune": WHOLE}
+    assert "grow: the time that earlier calls spent is not known" in capsys.readouterr().err
+
+
 def test_a_fault_of_the_program_is_not_taken_for_a_failed_condition():
     def wrong(*_):
         raise ZeroDivisionError
@@ -557,7 +609,8 @@ def dies(job, clone):
     if job.condition.name == "prune" and not (job.source.root / "once").exists():
         (job.source.root / "once").touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    files.write_text(clone / "reports/train/seeds.csv", f"table of {job.condition.name}\n")
+    there = clone / job.source.within
+    files.write_text(there / "reports/train/seeds.csv", f"table of {job.condition.name}\n")
     with (job.source.root / "asked").open("a") as file:
         file.write(f"{job.condition.name}\n")
 
@@ -727,14 +780,8 @@ def test_a_study_that_is_killed_continues_and_keeps_the_tables_of_each_condition
         files.write_bytes(project / name, (ROOT / name).read_bytes())
     files.write_text(project / "reports/extract/seeds.csv", "of another experiment\n")
     asked = read(REAL, name="real")
-    commit(project)
-    hidden = {"DVC_ROOT", "PLASTICITY_STATE", "PYTHONPATH"}
-    first = subprocess.Popen(
-        [sys.executable, "-m", "stages.study", "real.yaml", "--jobs", "2"],
-        env={key: value for key, value in os.environ.items() if key not in hidden},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    commit(project.parent)
+    first = start(project, "-m", "stages.study", "real.yaml", "--jobs", "2")
     while not list((project / ".checkpoints").glob("train-*/*/step-*")):
         assert first.poll() is None, first.communicate()
         time.sleep(0.05)
@@ -752,11 +799,9 @@ def test_a_study_that_is_killed_continues_and_keeps_the_tables_of_each_condition
         assert not (place / "reports/extract").exists()
     grow, prune = (study.place(asked, one) / "reports/train/edits.csv" for one in asked.conditions)
     assert grow.read_bytes() != prune.read_bytes()
-    named = subprocess.check_output(
-        ["git", "for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps/*/*/real-*"], text=True
-    )
+    named = git(project, "for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps/*/*/real-*")
     assert named.split() == [f"real-{one.experiment}" for one in asked.conditions]
-    changed = subprocess.check_output(["git", "status", "--short"], text=True)
+    changed = git(project, "status", "--short", "--untracked-files=normal")
     assert changed == "?? reports/studies/\n"
     assert list((project / ".dvc/tmp/studies/real/clones").iterdir()) == []
     assert "2 of 2 conditions are there" in command(project, "real.yaml").stderr

@@ -23,6 +23,7 @@ from test_recipe import SETTING, TRUNK_SETTING, params_of
 
 from plasticity import (
     catalogue,
+    checkpoint,
     extraction,
     files,
     measures,
@@ -34,7 +35,7 @@ from plasticity import (
 from plasticity.data import Dataset
 from plasticity.errors import DataError
 from plasticity.sections import Choice
-from plasticity.state import State, new_state
+from plasticity.state import State, Units, new_state
 from plasticity.train import run
 from plasticity.weights import Architecture, initial_weights
 
@@ -267,3 +268,30 @@ def test_newborns_of_step_zero_are_in_no_ratio(index, step, counted):
     assert (found is not None) == counted
     if counted:
         assert found.mean == pytest.approx(math.log(0.25))
+
+
+STRANGE = {
+    "none": None,
+    "no state": b"no state",
+    "of another network": (Architecture((1, 8, 8), (), (9, 5), 3), 1),
+    "of two seeds": (MLP, 2),
+}
+
+
+@pytest.mark.parametrize("content", STRANGE.values(), ids=STRANGE)
+def test_a_state_that_is_not_of_this_network_is_named(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = files.final_state_path(0)
+    if isinstance(content, tuple):
+        architecture, seeds = content
+        alive = tuple(torch.ones(seeds, width, dtype=torch.bool) for width in architecture.units)
+        weights = initial_weights(architecture, range(seeds), "kaiming_relu")
+        state = new_state(weights, alive, 0)
+        units = tuple(Units(*(one.clone() for one in vars(part).values())) for part in state.units)
+        content = checkpoint.pack(replace(state, units=units), {})
+    if content is not None:
+        files.write_bytes(path, content)
+    with pytest.raises(DataError) as error:
+        results.read_state(0, MLP)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)

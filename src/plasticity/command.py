@@ -10,16 +10,20 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from plasticity.errors import DeviceError, Interrupted, PlasticityError, StorageError
+from plasticity.errors import ConfigError, DeviceError, Interrupted, PlasticityError, StorageError
 from plasticity.files import metrics_path, sha256, timing_path, write_json
 
 EXIT_CODES = (
     "exit codes: 0 ok, 2 bad parameters, 3 missing or bad data, 4 a check failed, 5 every seed "
     "diverged, 6 device or memory, 7 disk, 75 interrupted (the same command continues)"
 )
+
+UNFIT = ("{", "}", "\n")
+"""What DVC 3.67 cannot have in a path: its progress bars take braces for their own."""
 
 
 def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> None:
@@ -46,6 +50,8 @@ def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> 
         leave_with_parent()
     started = time.monotonic()
     try:
+        if "DVC_STAGE" in os.environ:
+            check_place(Path.cwd())
         details = work()
         results = metrics_path(stage)
         of = {"metrics": sha256(results)} if results.is_file() else {}
@@ -73,6 +79,45 @@ def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> 
 def remark(stage: str, lines: Sequence[str]) -> None:
     """Print what a user should know before a stage starts, a line each, on standard error."""
     sys.stderr.write("".join(f"[{stage}] note: {line}\n" for line in lines))
+
+
+def finish(name: str, work: Callable[[], object]) -> None:
+    """Run a command that is no stage, and exit with the code of what happened.
+
+    Parameters
+    ----------
+    name
+        Of the command, which begins the line that tells of a fault.
+    work
+        Does the work.
+    """
+    try:
+        work()
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read what it prints has read enough
+    except KeyboardInterrupt:
+        told = Interrupted("stopped; run the same command to continue")
+        sys.exit(_tell(name, told, verbose=False))
+    except PlasticityError as error:
+        sys.exit(_tell(name, error, verbose=False))
+    except OSError as error:
+        sys.exit(_tell(name, StorageError(f"{error.filename}: {error.strerror}"), verbose=False))
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder in whose path DVC does not work.
+
+    Raises
+    ------
+    ConfigError
+        Naming the folder, and what of its path is too much.
+    """
+    place = str(folder.absolute())
+    if wrong := [repr(mark) for mark in UNFIT if mark in place]:
+        raise ConfigError(
+            f"{place!r}: DVC fails where the path has {' or '.join(wrong)}; move the project to a "
+            "folder of another name"
+        )
 
 
 def _tell(stage: str, error: PlasticityError, verbose: bool) -> int:  # noqa: FBT001 (private)

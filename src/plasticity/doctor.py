@@ -1,8 +1,8 @@
 """What would go wrong here, and the command that mends it. Changes nothing. No torch."""
 
+import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,9 +12,8 @@ from typing import Literal
 
 import filelock
 
-from plasticity import config, files, leases, raw
-from plasticity.errors import PlasticityError
-from plasticity.study_clone import uncommitted
+from plasticity import command, config, files, leases, processes, raw, study, study_clone
+from plasticity.errors import ConfigError, PlasticityError
 from plasticity.study_plan import DISK
 from plasticity.study_run import CLONES
 
@@ -22,6 +21,8 @@ Level = Literal["ok", "warn", "fail"]
 LEAST_PYTHON = (3, 11)
 MUCH = 5e9
 """Bytes of checkpoints that are worth a word."""
+IDENTITY = {"user.name": "GIT_COMMITTER_NAME", "user.email": "GIT_COMMITTER_EMAIL"}
+"""Setting of Git -> the variable that stands for it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,14 @@ class Finding:
 
 def examine(root: Path = Path()) -> list[Finding]:
     """Return what every check finds, none of which stops another."""
-    return [Finding(name, *check(root)) for name, check in CHECKS.items()]
+    return [Finding(name, *_checked(check, root)) for name, check in CHECKS.items()]
+
+
+def _checked(check: Callable[[Path], tuple[Level, str]], root: Path) -> tuple[Level, str]:
+    try:
+        return check(root)
+    except (PlasticityError, OSError) as error:
+        return "fail", " ".join(str(error).split())
 
 
 def python(_: Path) -> tuple[Level, str]:
@@ -82,10 +90,16 @@ def parameters(root: Path) -> tuple[Level, str]:
 def data(root: Path) -> tuple[Level, str]:
     """Return whether the data set of ``params.yaml`` is here."""
     try:
-        chosen = config.load("prepare", root / files.PARAMS).dataset
+        params = config.load("prepare", root / files.PARAMS)
     except PlasticityError:
         return "warn", "unknown as long as params.yaml cannot be run"
+    chosen = params.dataset
     source, home = {**raw.IDX, **raw.CIFAR}.get(chosen), files.data_root()
+    if chosen == "folder" and not (folder := files.image_folder(params.data.folder)).is_dir():
+        return (
+            "fail",
+            f"data.folder: {folder} is not there; it starts at the project, or is absolute",
+        )
     wanted = () if source is None else source.files
     lacking = [name for name in wanted if not _there(home / name)]
     if lacking:
@@ -101,29 +115,56 @@ def _there(path: Path) -> bool:
     return path.is_file() or path.with_name(f"{path.name}.gz").is_file()
 
 
-def committed(root: Path) -> tuple[Level, str]:
-    """Return whether the code is as committed, which studies need."""
-    inside = _git(root, "rev-parse", "--is-inside-work-tree")
-    if inside is None:
+def place(root: Path) -> tuple[Level, str]:
+    """Return whether DVC works in a folder of this path."""
+    path = str(root.absolute())
+    try:
+        command.check_place(root)
+    except ConfigError as error:
+        return "fail", str(error)
+    if not (root / ".dvc").is_dir():
+        return "fail", f"{path}: no .dvc here, which DVC needs; git checkout HEAD -- .dvc"
+    if not path.isascii() or {"#", "?"} & {*path}:
         return (
-            "fail",
-            "no Git repository, which DVC and studies need; git init && git add -A && git commit",
+            "warn",
+            f"{path!r}: DVC fails with --temp and --queue where the path has '#', '?' or letters "
+            "beyond ASCII; all else works here, and those two in a folder of another name",
         )
-    if changed := uncommitted(root):
-        names = ", ".join(changed[:5])
-        undo = "git checkout HEAD -- FILE undoes a change"
-        return "warn", f"{names}: not committed, so studies refuse to run; commit it, or {undo}"
+    return "ok", "DVC takes this path"
+
+
+def committed(root: Path) -> tuple[Level, str]:
+    """Return whether a study would find what it runs, the committed code."""
+    try:
+        processes.git(root, "rev-parse", "--git-dir")
+    except PlasticityError as error:
+        makes = "git init && git add -A && git commit makes one"
+        return "fail", f"{error}{f'; {makes}' if 'not a git repository' in str(error) else ''}"
+    try:
+        study_clone.committed(root)
+    except PlasticityError as error:
+        return "warn", f"studies refuse to run: {error}"
     return "ok", "src, stages, params.yaml and dvc.yaml are as committed"
 
 
-def _git(root: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None where it fails."""
-    if shutil.which("git") is None:
-        return None
-    done = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
-    )
-    return done.stdout if done.returncode == 0 else None
+def identity(root: Path) -> tuple[Level, str]:
+    """Return whether Git knows whose an experiment is; a study's are of an author of their own."""
+    try:
+        lacking = [
+            key
+            for key, variable in IDENTITY.items()
+            if not os.environ.get(variable)
+            and not processes.git(root, "config", "--default", "", "--get", key).strip()
+        ]
+    except PlasticityError as error:
+        return "warn", f"unknown: {error}"
+    if lacking:
+        commands = " && ".join(f"git config --global {key} ..." for key in lacking)
+        return (
+            "warn",
+            f"{' and '.join(lacking)} not set, without which dvc exp run fails; {commands}",
+        )
+    return "ok", "Git knows a name and an address"
 
 
 def disk(root: Path) -> tuple[Level, str]:
@@ -174,20 +215,56 @@ def _free(lock: Path) -> bool:
         return False
 
 
-def device(_: Path) -> tuple[Level, str]:
-    """Return which NVIDIA devices a study would lease, without loading torch."""
+def kept(root: Path) -> tuple[Level, str]:
+    """Return which studies, and which records of their conditions, cannot be read."""
+    wrong, count = [], 0
+    for path in sorted((root / "studies").glob("*.yaml")):
+        try:
+            study.read(path, root / files.PARAMS)
+        except PlasticityError as error:
+            wrong.append(" ".join(str(error).split()))
+    for folder in sorted((root / files.study_path("*", "*").parent.parent).glob("*/*/")):
+        try:
+            count += bool(study.record(folder))
+        except PlasticityError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        return "fail", f"{wrong[0]}{more}"
+    return "ok", f"{count} records of conditions can be read"
+
+
+def device(root: Path) -> tuple[Level, str]:
+    """Return which NVIDIA devices a study would lease, and whether torch can use them.
+
+    Torch is asked, in a process of its own, where the driver knows a device.
+    """
     found = leases.devices()
-    return "ok", f"{len(found)} CUDA devices" if found else "no CUDA device; runs use the CPU"
+    if not found:
+        return "ok", "no CUDA device; runs use the CPU"
+    asked = "import torch; print(torch.__version__, torch.cuda.is_available())"
+    said = processes.run([sys.executable, "-W", "ignore", "-c", asked], root).stdout.split()
+    if said[1:] != ["True"]:
+        return (
+            "warn",
+            f"nvidia-smi knows {len(found)} CUDA devices, but torch {said[0] if said else ''} can "
+            "use none, so runs use the CPU; rm -f .venv/ready && make .venv/ready installs one "
+            "with CUDA, or the driver is too old for it",
+        )
+    return "ok", f"{len(found)} CUDA devices"
 
 
 CHECKS: Mapping[str, Callable[[Path], tuple[Level, str]]] = {
     "python": python,
     "packages": packages,
+    "place": place,
     "parameters": parameters,
     "data": data,
     "code": committed,
+    "identity": identity,
     "disk": disk,
     "checkpoints": checkpoints,
     "studies": leftovers,
+    "results": kept,
     "device": device,
 }

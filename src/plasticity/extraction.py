@@ -40,7 +40,7 @@ def extract_all(params: Params, dataset: Dataset, folder: Path) -> dict[str, obj
     rows: list[Row] = []
     latency: dict[str, float] = {}
     for seed in params.train.all_seeds:
-        masked = _Masked(read_state(seed), params)
+        masked = _Masked(read_state(seed, backbone), params)
         path = folder / files.subnetwork_path(seed).name
         chosen = params.intervention
         subnetwork.save(

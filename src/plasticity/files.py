@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from plasticity.errors import DataError, StorageError
+from plasticity.errors import ConfigError, DataError, PlasticityError, StorageError
 
 PARAMS = Path("params.yaml")
 PREPARED = Path("data/prepared")
@@ -78,22 +78,35 @@ def study_scratch(study: str) -> Path:
     return Path(".dvc/tmp/studies") / study
 
 
-def data_root() -> Path:
-    """Return the folder of raw data sets: ``PLASTICITY_DATA``, or a cache folder of the user."""
-    if chosen := os.environ.get("PLASTICITY_DATA"):
-        return Path(chosen).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache) if cache else Path.home() / ".cache") / "plasticity" / "data"
-
-
-def image_folder(folder: str) -> Path:
-    """Return the path of ``data.folder``; a relative one starts at the project.
+def _outside(path: str) -> Path:
+    """Return a path that the user gave; a relative one starts at the project.
 
     The project is not where a stage runs when that is a copy: DVC's temporary workspace has the
     project in ``DVC_ROOT``, the clone of a study in ``PLASTICITY_PROJECT``.
+
+    Raises
+    ------
+    ConfigError
+        For the home folder of nobody.
     """
     project = os.environ.get("PLASTICITY_PROJECT") or os.environ.get("DVC_ROOT") or "."
-    return Path(project) / Path(folder).expanduser()
+    try:
+        return Path(project) / Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: {error}; write the whole path") from error
+
+
+def data_root() -> Path:
+    """Return the folder of raw data sets: ``PLASTICITY_DATA``, or a cache folder of the user."""
+    if chosen := os.environ.get("PLASTICITY_DATA"):
+        return _outside(chosen)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "plasticity" / "data"
+
+
+def image_folder(folder: str) -> Path:
+    """Return the path of ``data.folder``."""
+    return _outside(folder)
 
 
 def visible(folder: Path) -> list[Path]:
@@ -105,19 +118,17 @@ def count_classes(folder: str) -> int | None:
     """Return the number of classes of ``data.folder``, or None where it cannot be listed."""
     try:
         return sum(path.is_dir() for path in visible(image_folder(folder) / "train"))
-    except (OSError, ValueError, RuntimeError):  # not there, no path at all, no such home
+    except (OSError, ValueError, ConfigError):  # not there, no path at all, no such home
         return None
 
 
 def state_root() -> Path:
-    """Return the folder of checkpoints: ``PLASTICITY_STATE``, or ``.checkpoints`` at the root.
+    """Return the folder of checkpoints: ``PLASTICITY_STATE``, or ``.checkpoints`` of the project.
 
-    DVC sets ``DVC_ROOT`` to the main checkout even inside a temporary workspace, so an experiment
-    that is killed there finds its checkpoint again.
+    It is the same in a copy of the project, so an experiment that is killed in DVC's temporary
+    workspace finds its checkpoint again.
     """
-    if chosen := os.environ.get("PLASTICITY_STATE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints"
+    return _outside(os.environ.get("PLASTICITY_STATE") or ".checkpoints")
 
 
 def checkpoint_folders(root: Path) -> list[Path]:
@@ -192,6 +203,28 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: is missing; {remedy(path)}") from error
     except ValueError as error:
         raise DataError(f"{path}: is not JSON ({error}); {remedy(path)}") from error
+
+
+@contextlib.contextmanager
+def interpreting(path: Path) -> Iterator[None]:
+    """Take whatever goes wrong in a block that reads a file's content for a fault of the file.
+
+    For blocks that do nothing else.
+
+    Raises
+    ------
+    DataError
+        Naming the file, with the cause in one line.
+    """
+    try:
+        yield
+    except (PlasticityError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing; {remedy(path)}") from error
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(f"{path}: is not what it should be ({why}); {remedy(path)}") from error
 
 
 def remedy(path: Path) -> str:

@@ -7,7 +7,6 @@ the lease of a killed process ends with it.
 import getpass
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,8 @@ from itertools import takewhile
 from pathlib import Path
 
 import filelock
+
+from plasticity import processes
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL_SECONDS = 1.0
@@ -45,7 +46,7 @@ def _known() -> dict[str, str]:
     if (driver := shutil.which("nvidia-smi")) is None:
         return {}
     asked = [driver, "--query-gpu=index,uuid", "--format=csv,noheader"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    done = processes.run(asked)
     pairs = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 1]
     return {name: uuid for index, uuid in pairs for name in (index, uuid)}
 

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from plasticity.sections import Params
 from plasticity.state import State, Units
 from plasticity.stats import t_interval
 from plasticity.tables import Row, write_table
+from plasticity.weights import Architecture
 
 NOT_OF_EPOCHS = {"window", "full", "early_acc", "scored", "parts"}
 """What a window has that the table of epochs has not, or has by another name."""
@@ -235,9 +237,23 @@ def one_seed(state: State, row: int) -> State:
     )
 
 
-def read_state(seed: int) -> State:
-    """Return the final state of one seed of the train stage."""
-    state, _, _ = checkpoint.unpack(files.final_state_path(seed).read_bytes(), torch.device("cpu"))
+def read_state(seed: int, backbone: Architecture) -> State:
+    """Return the final state of one seed of the train stage.
+
+    Raises
+    ------
+    DataError
+        When it is missing, damaged, or of a network that is not this one.
+    """
+    path = files.final_state_path(seed)
+    with files.interpreting(path):
+        state, _, _ = checkpoint.unpack(path.read_bytes(), torch.device("cpu"))
+        of_slots = (tensor for units in state.units for tensor in vars(units).values())
+        tensors = (*state.weights.tensors(), *of_slots)
+        of_units = ((1, width) for width in backbone.units for _ in fields(Units))
+        wanted = (*backbone.shapes(1), *of_units)
+        if (found := tuple(tuple(tensor.shape) for tensor in tensors)) != wanted:
+            raise ValueError(f"got shapes {found}, expected {wanted}")
     return state
 
 

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from plasticity import RESULTS_VERSION, config, files, sections
 from plasticity.claims import Claim, ClaimForm, parse_claim
-from plasticity.errors import ConfigError
+from plasticity.errors import ConfigError, DataError
 from plasticity.sections import nearest
 from plasticity.yaml12 import read_yaml
 
@@ -41,6 +41,29 @@ LATER: Mapping[str, Any] = {
 before it: with that value it is no part of the hash, so the results are still found."""
 DONE, FAILED = "condition.json", "failed.json"
 """What stands in a condition's folder beside its tables, or instead of them."""
+
+
+class _Code(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    src: str
+    stages: str
+
+
+class _Done(BaseModel):
+    """What is read of the record of a condition that was run."""
+
+    model_config = ConfigDict(strict=True)
+
+    results_version: int
+    code: _Code
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    earlier_errors: list[str] = []
+
+
+class _Failed(_Done):
+    error: str
+    log: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -312,6 +335,29 @@ def status(study: Study, condition: Condition, root: Path = Path()) -> str:
     if (folder / DONE).exists():
         return "done"
     return "failed" if (folder / FAILED).exists() else "to run"
+
+
+def record(folder: Path) -> Mapping[str, Any]:
+    """Return what a condition's folder says of its run; of one that was not run, nothing.
+
+    Raises
+    ------
+    DataError
+        When the record cannot be read, or is not one.
+    """
+    for name, form in ((DONE, _Done), (FAILED, _Failed)):
+        if (path := folder / name).exists():
+            content: dict[str, Any] = files.read_json(path)
+            try:
+                form.model_validate(content)
+            except ValidationError as invalid:
+                first = invalid.errors()[0]
+                key = ".".join(map(str, first["loc"])) or "the file"
+                raise DataError(
+                    f"{path}: is no record of a run: {key}: {first['msg']}; {files.remedy(path)}"
+                ) from invalid
+            return content
+    return {}
 
 
 def select(study: Study, only: Sequence[str]) -> tuple[Condition, ...]:

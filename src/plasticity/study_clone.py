@@ -4,11 +4,11 @@ A clone holds the committed state, and shares the cache and the checkpoints of t
 conditions cannot disturb each other, and one that was killed continues.
 """
 
+import io
 import os
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,20 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import ruamel.yaml
+from configobj import ConfigObj
 
-from plasticity import RESULTS_VERSION, config, files, leases
+from plasticity import RESULTS_VERSION, config, files, leases, processes
 from plasticity.errors import CheckError, ConfigError, PlasticityError
 from plasticity.study import Condition, Study, put_all
 from plasticity.yaml12 import read_yaml
 
 COMMITTED = ("src", "stages", "params.yaml", "dvc.yaml")
 """What decides a result, and so must be as committed when conditions run."""
+MANY = 10
+"""Files that a message names."""
 FIRST_NEWS, LONGEST_SILENCE = 10.0, 300.0
 """Seconds until a condition's progress is told, and at most between two times; they double."""
-_DVC = (  # `dvc` that ends when its launcher is gone, and the stage it runs then does so too
-    "import sys; sys.path.insert(0, 'src'); from plasticity import command; "
-    "command.leave_with_parent(); from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
-)
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class Source:
     commit: str
     trees: Mapping[str, str]
     """Folder of code -> hash of its content."""
+    within: Path = Path()
+    """The project's folder in its repository, which may be a bigger one."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,23 @@ def committed(root: Path) -> Source:
         When a file that decides results differs from it.
     """
     if changed := uncommitted(root):
+        more = f" and {len(changed) - MANY} more" if len(changed) > MANY else ""
         raise ConfigError(
-            f"{', '.join(changed)}: not as committed, and conditions run what is committed; "
-            "commit the change, or undo it (git checkout HEAD -- FILE), then run the command again"
+            f"{', '.join(changed[:MANY])}{more}: not as committed, and conditions run what is "
+            "committed; commit the change, or undo it (git checkout HEAD -- FILE), then run the "
+            "command again"
         )
-    commit, *trees = _output(root, "git", "rev-parse", "HEAD", "HEAD:src", "HEAD:stages").split()
-    return Source(root.absolute(), commit, dict(zip(("src", "stages"), trees, strict=True)))
+    try:
+        answer = processes.git(root, "rev-parse", "HEAD", "HEAD:./src", "HEAD:./stages")
+    except PlasticityError as error:
+        raise ConfigError(
+            f"{root.absolute()}: the project is no part of what its repository at "
+            f"{_top(root)} has committed ({error}); commit it there, or make it a "
+            "repository of its own (git init && git add -A && git commit)"
+        ) from error
+    commit, *trees = answer.split()
+    within = root.resolve().relative_to(_top(root))
+    return Source(root.absolute(), commit, dict(zip(("src", "stages"), trees, strict=True)), within)
 
 
 def uncommitted(root: Path) -> list[str]:
@@ -101,47 +113,84 @@ def uncommitted(root: Path) -> list[str]:
     Raises
     ------
     PlasticityError
-        When Git cannot tell.
+        When Git cannot tell: no repository, or one of another owner.
     """
-    lines = _output(root, "git", "status", "--porcelain", "--no-renames", "--", *COMMITTED)
-    return [line[3:] for line in lines.splitlines()]
+    prefix = processes.git(root, "rev-parse", "--show-prefix").removesuffix("\n")
+    changes = processes.git(root, "status", "--porcelain", "-z", "--no-renames", "--", *COMMITTED)
+    return [change[3:].removeprefix(prefix) for change in changes.split("\0") if change]
 
 
-def _output(folder: Path, *command: str) -> str:
-    """Return what a command prints."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise PlasticityError(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done.stdout
+def _top(root: Path) -> Path:
+    """Return the top folder of a project's repository."""
+    return Path(processes.git(root, "rev-parse", "--show-toplevel").removesuffix("\n")).resolve()
 
 
-def run_in_clone(job: Job, clone: Path) -> None:
-    """Run a condition as an experiment in a clone, and give the experiment to the project.
+def run_in_clone(job: Job, clone: Path) -> Callable[[], None]:
+    """Run a condition in a clone; return what gives it to the project as an experiment of DVC.
 
     Raises
     ------
     PlasticityError
         When a command fails; the log says why.
     """
-    root, name = job.source.root, f"{job.study.name}-{job.condition.experiment}"
-    cache = _output(root, sys.executable, "-m", "dvc", "cache", "dir").strip()
-    author = ("--config", "user.name=study", "--config", "user.email=study@localhost")
-    plain = ("--quiet", "--shared", "--no-checkout")
-    _output(root, "git", "clone", *plain, *author, ".", str(clone))
-    _output(clone, "git", "checkout", "--quiet", "--detach", job.source.commit)
-    files.write_text(
-        clone / ".dvc/config.local",
-        f"[cache]\n    dir = {cache}\n[core]\n    site_cache_dir = {clone / '.dvc/tmp/site'}\n",
-    )
-    for table in tables(clone):
+    cache = processes.dvc(job.source.root, "cache", "dir").removesuffix("\n")
+    project = _cloned(job, clone)
+    _write_config(project / ".dvc/config.local", cache, str(project / ".dvc/tmp/site"))
+    for table in tables(project):
         table.unlink()  # of another experiment: only what this one brings up to date is kept
-    _write_params(clone / files.PARAMS, job.condition)
+    _write_params(project / files.PARAMS, job.condition)
     wanted = job.condition.params.train.device != "cpu"
     devices = leases.devices() if wanted else ()
     waits = partial(tell, f"{job.condition.name}: waits for one of {len(devices)} devices")
     with leases.lease(devices, waits=waits) as shown, _news(job):
-        _dvc(job, clone, "exp", "run", "--name", name, *job.study.stages, shown=shown)
-    _dvc(job, clone, "exp", "push", "--quiet", "--no-cache", "--force", "origin", name)
+        _dvc(job, project, "repro", *job.study.stages, shown=shown)
+    return partial(_share, job, clone)
+
+
+def _write_config(path: Path, cache: str, site: str) -> None:
+    """Write DVC's settings of a clone in their own format, whatever characters its paths have.
+
+    ``dvc config`` would write ASCII alone.
+    """
+    buffer = io.BytesIO()
+    wanted = {"cache": {"dir": cache}, "core": {"site_cache_dir": site}}
+    ConfigObj(wanted, encoding="utf-8", interpolation=False).write(buffer)
+    files.write_bytes(path, buffer.getvalue())
+
+
+def _cloned(job: Job, clone: Path) -> Path:
+    """Clone the project's repository as committed, in an empty folder; return the project there."""
+    own = [f"--config={name}={value}" for name, value in processes.CLONE.items()]
+    plain = ("--quiet", "--shared", "--no-checkout")
+    processes.git(job.source.root, "clone", *plain, *own, str(_top(job.source.root)), str(clone))
+    processes.git(clone, "checkout", "--quiet", "--detach", job.source.commit)
+    return clone / job.source.within
+
+
+def _share(job: Job, clone: Path) -> None:
+    """Make what a clone's stages left an experiment of DVC, and give it to the project.
+
+    Raises
+    ------
+    PlasticityError
+        When a command fails; the log may say why.
+    """
+    name = f"{job.study.name}-{job.condition.experiment}"
+    _dvc(job, clone / job.source.within, "exp", "run", "--name", name, *job.study.stages)
+    _give(clone, job.source.root, name)
+
+
+def _give(clone: Path, root: Path, name: str) -> None:
+    """Bring an experiment from a clone into the project's repository.
+
+    Git fetches it: DVC's own push cannot have a ':' in the path, and takes hooks along.
+    """
+    known = processes.git(clone, "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}")
+    refs = [f"+{ref}:{ref}" for ref in known.split()]
+    if not refs:
+        raise PlasticityError(f"dvc exp run: left no experiment {name}")
+    alone = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+    processes.git(root, "fetch", "--quiet", *alone, str(clone), *refs)
 
 
 @contextmanager
@@ -168,10 +217,10 @@ def _news(job: Job) -> Iterator[None]:
         teller.join()
 
 
-def _dvc(job: Job, clone: Path, *arguments: str, shown: Mapping[str, str] | None = None) -> None:
+def _dvc(job: Job, project: Path, *arguments: str, shown: Mapping[str, str] | None = None) -> None:
     """Run a command of DVC, which prints into the log, and sees the devices that are leased."""
     root = job.source.root
-    environment = os.environ | {
+    given = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PLASTICITY_STATE": str(root / files.state_root()),
         "PLASTICITY_DATA": str(root / files.data_root()),
@@ -179,15 +228,8 @@ def _dvc(job: Job, clone: Path, *arguments: str, shown: Mapping[str, str] | None
         "PLASTICITY_PATIENT": "1",
         **(shown or {}),
     }
-    with job.log.open("a") as file:
-        done = subprocess.run(
-            [sys.executable, "-c", _DVC, *arguments],
-            cwd=clone,
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+    with job.log.open("a") as log:
+        done = processes.run(processes.dvc_command(*arguments), project, log, given)
     if done.returncode != 0:
         raise PlasticityError(f"dvc {' '.join(arguments)}: exit code {done.returncode}")
 

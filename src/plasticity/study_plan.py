@@ -12,9 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from plasticity.catalogue import DATASETS
-from plasticity.files import read_json
 from plasticity.sections import Params
-from plasticity.study import DONE, Condition, Study, place, status
+from plasticity.study import Condition, Study, place, record, status
 
 PIXELS = {"digits": (64, 8), "mnist": (784, 28), "fashion_mnist": (784, 28)}
 """Inputs of an MLP and height of an image; any other data set has 3 x 32 x 32, or a folder's."""
@@ -62,8 +61,8 @@ def plan(study: Study, conditions: Sequence[Condition], jobs: int = 1, root: Pat
     todo = [one for one in conditions if states[one.name] != "done"]
     timed = []
     for one in study.conditions:
-        record = root / place(study, one) / DONE
-        seconds = read_json(record).get("seconds") if record.exists() else None
+        done = status(study, one, root) == "done"
+        seconds = record(root / place(study, one)).get("seconds") if done else None
         if seconds is not None:
             timed.append((float(seconds), work(one.params, study.stages)))
     total = sum(done for _, done in timed)

@@ -19,25 +19,24 @@ import filelock
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from plasticity import files, study_plan
-from plasticity.command import leave_with_parent
-from plasticity.errors import ConfigError, Interrupted, PlasticityError, StorageError
-from plasticity.study import DONE, FAILED, Condition, Study, place, status
+from plasticity import files, processes, study_plan
+from plasticity.command import check_place, leave_with_parent
+from plasticity.errors import ConfigError, DataError, Interrupted, PlasticityError, StorageError
+from plasticity.study import DONE, FAILED, Condition, Study, place, record, status
 from plasticity.study_clone import Job, Source, committed, run_in_clone, tables, tell
 
-SOURCE = str(Path(__file__).parents[1])
-"""Where workers that were started elsewhere find this library."""
 LOG_LINES = 40
 CLONES = "clones"
-Runner = Callable[[Job, Path], None]
-"""Runs a condition in an empty folder, and leaves ``reports`` there."""
+Runner = Callable[[Job, Path], Callable[[], None] | None]
+"""Runs a condition in an empty folder, and leaves ``reports`` in the project there; may return what
+is still to be done when these are kept, and may fail."""
 
 
-def _keep(job: Job, clone: Path, seconds: float, errors: Sequence[str]) -> None:
+def _keep(job: Job, project: Path, seconds: float, errors: Sequence[str]) -> None:
     """Put a finished condition's tables in their place, whole or not at all."""
     with files.fresh_folder(job.source.root / place(job.study, job.condition)) as folder:
-        for table in tables(clone):
-            files.write_bytes(folder / table.relative_to(clone), table.read_bytes())
+        for table in tables(project):
+            files.write_bytes(folder / table.relative_to(project), table.read_bytes())
         params = job.condition.params.model_dump(mode="json")
         spent = {"seconds": round(seconds), "cores": os.cpu_count()}
         before = {"earlier_errors": list(errors)}
@@ -81,24 +80,41 @@ def _spent(job: Job) -> float:
 
     A call that is killed leaves no time behind but that of its last line in the log.
     """
-    note = files.read_json(job.note) if job.note.exists() else {"spent": 0.0, "since": math.inf}
+    spent, since = 0.0, math.inf
+    try:
+        if job.note.exists():
+            note = files.read_json(job.note)
+            with files.interpreting(job.note):
+                spent, since = float(note["spent"]), float(note["since"])
+    except DataError as error:  # which costs no more than the time
+        tell(f"{job.condition.name}: the time that earlier calls spent is not known ({error})")
     last = job.log.stat().st_mtime if job.log.exists() else -math.inf
-    spent = float(note["spent"]) + max(0.0, last - float(note["since"]))
+    spent += max(0.0, last - since)
     with suppress(StorageError, OSError):  # a full disk, which the condition itself will tell of
         files.write_json(job.note, {"spent": spent, "since": time.time()})
     return spent
 
 
 def _attempt(job: Job, runner: Runner, started: float, errors: Sequence[str]) -> str | None:
-    """Run a condition once and keep its tables; return why it failed."""
+    """Run a condition once and keep its tables; return why it failed.
+
+    Nothing that happens once they are kept is a failure.
+    """
     folder = job.scratch / CLONES
+    kept = False
     try:
         with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as clone:
-            runner(job, Path(clone))
-            _keep(job, Path(clone), time.monotonic() - started, errors)
+            later = runner(job, Path(clone))
+            project = Path(clone) / job.source.within
+            _keep(job, project, time.monotonic() - started, errors)
+            kept = True
+            if later is not None:
+                later()
+        job.note.unlink(missing_ok=True)
     except (PlasticityError, OSError) as error:
-        return str(error)
-    job.note.unlink(missing_ok=True)
+        if not kept:
+            return str(error)
+        tell(f"{job.condition.name}: its tables are kept, but its experiment is not ({error})")
     return None
 
 
@@ -152,6 +168,7 @@ def run(
             f"conditions at a time may need {planned.needed_bytes / 1e9:.0f}; make room, or take "
             "fewer --jobs"
         )
+    check_place(root)
     source = committed(root)
     if others := _other_code(study, conditions, source):
         tell(f"{', '.join(others)}: run with other code than this; the page will say so")
@@ -177,7 +194,7 @@ def run(
 def _other_code(study: Study, conditions: Sequence[Condition], source: Source) -> list[str]:
     """Return the finished conditions whose code was not this one."""
     kept = {
-        one.name: files.read_json(source.root / place(study, one) / DONE)["code"]
+        one.name: record(source.root / place(study, one))["code"]
         for one in conditions
         if status(study, one, source.root) == "done"
     }
@@ -219,7 +236,7 @@ def _dask(engine: Engine, workers: int, opened: ExitStack) -> joblib.Parallel:
     local = {} if engine.address else {"n_workers": workers, "threads_per_worker": 1}
     client = opened.enter_context(Client(engine.address, **local))
     opened.enter_context(joblib.parallel_config("dask"))
-    client.run(site.addsitedir, SOURCE)
+    client.run(site.addsitedir, processes.SOURCE)
     return joblib.Parallel(return_as="generator_unordered")
 
 
@@ -227,7 +244,7 @@ def _ray(engine: Engine, workers: int, opened: ExitStack) -> joblib.Parallel:
     import ray
     from ray.util.joblib import register_ray
 
-    seen = {"env_vars": {"PYTHONPATH": f"{SOURCE}:{os.environ.get('PYTHONPATH', '')}"}}
+    seen = {"env_vars": {"PYTHONPATH": f"{processes.SOURCE}:{os.environ.get('PYTHONPATH', '')}"}}
     cores = None if engine.address else workers
     ray.init(address=engine.address, num_cpus=cores, runtime_env=seen)
     opened.callback(ray.shutdown)

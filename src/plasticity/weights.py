@@ -64,6 +64,15 @@ class Architecture:
         inputs = (prod(self.feature_map), *(self.copies * width for width in self.widths))
         return tuple(zip(inputs, (*self.widths, self.classes), strict=True))
 
+    def shapes(self, seeds: int) -> tuple[tuple[int, ...], ...]:
+        """Return the shape of each tensor of so many networks' ``Weights``, in their order."""
+        return (
+            *((seeds, outputs, inputs, 3, 3) for inputs, outputs in self.channels),
+            *((seeds, outputs) for _, outputs in self.channels),
+            *((seeds, outputs, inputs) for inputs, outputs in self.linears),
+            *((seeds, outputs) for _, outputs in self.linears),
+        )
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """Inputs of the first hidden layer, hidden widths, classes."""

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from plasticity.config import load
-from plasticity.files import PARAMS, metrics_path, read_json, sha256, timing_path
+from plasticity.files import PARAMS, interpreting, metrics_path, read_json, sha256, timing_path
 from plasticity.sections import Params
 from plasticity.tables import read_table
 
@@ -86,6 +86,7 @@ def _timing(stage: str, root: Path) -> dict[str, Any]:
     path = root / timing_path(stage)
     if not path.is_file():
         return {}
-    found: dict[str, Any] = read_json(path)
+    with interpreting(path):
+        found: dict[str, Any] = dict(read_json(path))
     mine = found.pop("metrics", None) == sha256(root / metrics_path(stage))
     return found if mine else {}

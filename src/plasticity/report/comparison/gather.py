@@ -9,12 +9,11 @@ from typing import Any
 from plasticity import RESULTS_VERSION
 from plasticity.claims import Reference
 from plasticity.errors import DataError
-from plasticity.files import read_json
 from plasticity.report.comparison import trajectory, values, verdicts
 from plasticity.report.comparison.values import Values
 from plasticity.report.comparison.verdicts import Decision
 from plasticity.sections import Params
-from plasticity.study import DONE, FAILED, Condition, Study, place, status
+from plasticity.study import Condition, Study, place, record, status
 
 MEASURES = ("cycle.acc", "cycle.taa", "ticket.acc", "delta.acc")
 """What the overview of conditions shows, where the study's stages measure it."""
@@ -194,8 +193,7 @@ def read(study: Study, root: Path = Path()) -> Comparison:
 
 def _part(study: Study, condition: Condition, root: Path) -> Part:
     folder, state = root / place(study, condition), status(study, condition, root)
-    record = {"done": DONE, "failed": FAILED}.get(state)
-    return Part(condition, state, folder, read_json(folder / record) if record else {})
+    return Part(condition, state, folder, record(folder))
 
 
 def measured(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from plasticity.catalogue import STREAMS
 from plasticity.claims import MEASURES, Reference, arguments_of
-from plasticity.files import metrics_path, read_json
+from plasticity.files import interpreting, metrics_path, read_json
 from plasticity.report import contrasts
 from plasticity.sections import Params, label
 from plasticity.tables import KEYS, read_table
@@ -124,7 +124,9 @@ def table(stage: str, name: str, folders: Folders) -> pd.DataFrame:
 
 def chance(folders: Folders) -> float:
     """Return the accuracy of guessing, in percent; an arm has one data set."""
-    return 100 / int(read_json(folders[0] / metrics_path("prepare"))["data"]["classes"])
+    path = folders[0] / metrics_path("prepare")
+    with interpreting(path):
+        return 100 / int(read_json(path)["data"]["classes"])
 
 
 def graded(rows: pd.DataFrame, folders: Folders) -> pd.DataFrame:
