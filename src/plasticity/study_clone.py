@@ -4,6 +4,7 @@ A clone holds the committed state, and shares the cache and the checkpoints of t
 conditions cannot disturb each other, and one that was killed continues.
 """
 
+import io
 import os
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import ruamel.yaml
+from configobj import ConfigObj, ConfigObjError
 
 from plasticity import RESULTS_VERSION, config, files, leases
 from plasticity.errors import CheckError, ConfigError, PlasticityError
+from plasticity.escapes import quoted
 from plasticity.study import Condition, Study, put_all
 from plasticity.yaml12 import read_yaml
 
@@ -129,10 +132,7 @@ def run_in_clone(job: Job, clone: Path) -> None:
     plain = ("--quiet", "--shared", "--no-checkout")
     _output(root, "git", "clone", *plain, *author, ".", str(clone))
     _output(clone, "git", "checkout", "--quiet", "--detach", job.source.commit)
-    files.write_text(
-        clone / ".dvc/config.local",
-        f"[cache]\n    dir = {cache}\n[core]\n    site_cache_dir = {clone / '.dvc/tmp/site'}\n",
-    )
+    _write_config(clone / ".dvc/config.local", cache, str(clone / ".dvc/tmp/site"))
     for table in tables(clone):
         table.unlink()  # of another experiment: only what this one brings up to date is kept
     _write_params(clone / files.PARAMS, job.condition)
@@ -142,6 +142,32 @@ def run_in_clone(job: Job, clone: Path) -> None:
     with leases.lease(devices, waits=waits) as shown, _news(job):
         _dvc(job, clone, "exp", "run", "--name", name, *job.study.stages, shown=shown)
     _dvc(job, clone, "exp", "push", "--quiet", "--no-cache", "--force", "origin", name)
+
+
+def _write_config(path: Path, cache: str, site: str) -> None:
+    """Write DVC's settings of a clone in their own format, whatever characters its paths have.
+
+    ``dvc config`` would write ASCII alone.
+
+    Raises
+    ------
+    ConfigError
+        When DVC would read another path than the one that is written.
+    """
+    wanted = {"cache": {"dir": cache}, "core": {"site_cache_dir": site}}
+    buffer = io.BytesIO()
+    ConfigObj(wanted, encoding="utf-8", interpolation=False).write(buffer)
+    files.write_bytes(path, buffer.getvalue())
+    try:
+        read = ConfigObj(buffer.getvalue().decode().splitlines()).dict()  # as DVC does
+    except ConfigObjError as error:
+        raise ConfigError(_no_path(cache, str(error))) from error
+    if read != wanted:
+        raise ConfigError(_no_path(cache, f"it reads {quoted(read['cache'])}"))
+
+
+def _no_path(cache: str, why: str) -> str:
+    return f"{cache}: DVC cannot have its cache in this path ({why}); move the project"
 
 
 @contextmanager
