@@ -26,6 +26,7 @@ LAYERS = {
         "plasticity.config",
         "plasticity.crossover",
         "plasticity.errors",
+        "plasticity.escapes",
         "plasticity.files",
         "plasticity.inert",
         "plasticity.learner_catalogue",
@@ -82,6 +83,7 @@ LAYERS = {
     ),
     3: (
         "plasticity.cohorts",
+        "plasticity.description",
         "plasticity.edit",
         "plasticity.measures",
         "plasticity.subnetwork",

@@ -1,6 +1,8 @@
 """Exported networks, run by a Python that cannot import this project: the same bits."""
 
 import ast
+import contextlib
+import copy
 import json
 import math
 import shutil
@@ -8,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from commands import python
 from networks import ACTIVATIONS, CONVNET, MLP, architecture_for
@@ -15,8 +18,8 @@ from test_image_folder import make_folder
 from test_recipe import SETTING, TRUNK_SETTING, params_of
 from test_subnetwork import dataset_of, extracted, extracted_as_it_is
 
-from plasticity import export, files, subnetwork, tables
-from plasticity.errors import CheckError, ConfigError
+from plasticity import description, export, files, subnetwork, tables
+from plasticity.errors import CheckError, ConfigError, DataError
 
 PLAIN = """
 import importlib.util, json, sys, torch
@@ -195,6 +198,131 @@ def test_a_seed_that_is_not_there_or_diverged_is_refused(workspace):
     with pytest.raises(CheckError, match=r"seed 1 is 'diverged', no result; take one of \[0\]"):
         export.export(1, workspace / "out")
     assert not (workspace / "out").exists()
+
+
+# -- descriptions that somebody else wrote
+
+
+def places(node, prefix=()):
+    """Return the place of every part of JSON."""
+    for key in node if isinstance(node, dict) else range(len(node)):
+        yield (*prefix, key)
+        if isinstance(node[key], dict | list):
+            yield from places(node[key], (*prefix, key))
+
+
+def signed(folder, **contents):
+    """Write files of a network's folder, and a manifest that is true of them."""
+    for name, content in contents.items():
+        (folder / name.replace("__", ".")).write_bytes(content)
+    sums = {name: files.sha256(folder / name) for name in subnetwork.FILES}
+    files.write_json(folder / "manifest.json", sums)
+
+
+ATTACK = "0.1); __import__('pathlib').Path('attacked').touch()  #"
+HOSTILE = (ATTACK, [ATTACK], {"kind": ATTACK}, None, True, -1, 10**12, float("nan"), float("inf"))
+
+
+def refusal(content):
+    """Return why a description is refused, or nothing."""
+    try:
+        description.read(content, "arch.json")
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def replaced(content, place, value):
+    """Return JSON with another value in a place."""
+    changed = copy.deepcopy(content)
+    node = changed
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    return changed
+
+
+@pytest.mark.parametrize("case", ["smooth_leaky", "leaky_relu", "crelu"])
+def test_a_description_that_is_no_networks_is_refused_in_one_line(tmp_path, case):
+    """Every value of ``arch.json``, one after another, by what is no such value."""
+    extracted(architecture_for(case, MLP), 1, tmp_path / "net", case, case == "leaky_relu", 3)
+    content = files.read_json(tmp_path / "net" / "arch.json")
+    for place in places(content):
+        for value in HOSTILE:
+            if place[0] == "classes" and len(place) == 2 and isinstance(value, str):
+                continue  # a name, whatever it is
+            if place[0] in {"mean", "std"} and len(place) == 2 and value == 10**12:
+                continue  # a number
+            if place[0] == "mean" and value == -1:
+                continue
+            told = refusal(replaced(content, place, value))
+            assert told.startswith("arch.json: "), f"{place} may be {value}"
+            assert len(told.splitlines()) == 1
+            assert len(told) < 1000
+
+
+@pytest.mark.parametrize("case", ["smooth_leaky", "leaky_relu", "crelu"])
+def test_nothing_is_written_of_a_description_that_is_refused(workspace, case):
+    folder = files.subnetwork_path(0)
+    extracted(architecture_for(case, CONVNET), 1, folder, case, False, 3)
+    content = files.read_json(folder / "arch.json")
+    chosen = [place for place in places(content) if place[0] == "layers" and len(place) == 3]
+    for place in [*chosen, ("image", 0), ("mean", 0), ("copies",), ("slots", 0, 0)]:
+        signed(folder, arch__json=json.dumps(replaced(content, place, ATTACK)).encode())
+        with pytest.raises(DataError, match=r"arch\.json: "):
+            export.export(0, workspace / "out")
+    assert not (workspace / "out").exists()
+
+
+def test_a_layer_that_is_not_the_networks_is_refused(workspace):
+    folder = files.subnetwork_path(0)
+    extracted(MLP, 1, folder)
+    content = files.read_json(folder / "arch.json")
+    kept = content["layers"]
+    swapped = [*kept[:1], *kept[1:][::-1]]
+    for layers in (kept[:-1], [*kept, kept[-1]], [{**kept[0], "x": 1}, *kept[1:]], [], swapped):
+        signed(folder, arch__json=json.dumps(content | {"layers": layers}).encode())
+        with pytest.raises(DataError, match=r"arch\.json: .*layer|fc1_act"):
+            export.export(0, workspace / "out")
+    assert not (workspace / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["other type", "other shape", "one more", "one less", "none"])
+def test_weights_that_are_not_the_described_ones_are_refused(workspace, kind):
+    folder = files.subnetwork_path(0)
+    extracted(MLP, 1, folder)
+    named = safetensors.torch.load_file(folder / "weights.safetensors")
+    first = next(iter(named))
+    changed = {
+        "other type": named | {first: named[first].double()},
+        "other shape": named | {first: named[first][:-1].contiguous()},
+        "one more": named | {ATTACK: named[first].clone()},
+        "one less": {name: tensor for name, tensor in named.items() if name != first},
+        "none": {},
+    }[kind]
+    signed(folder, weights__safetensors=safetensors.torch.save(changed))
+    with pytest.raises(DataError, match=r"weights\.safetensors: .*arch\.json says"):
+        export.export(0, workspace / "out")
+    signed(folder, weights__safetensors=b"\xff" * 100)
+    with pytest.raises(DataError, match=r"weights\.safetensors: cannot be read"):
+        export.export(0, workspace / "out")
+    assert not (workspace / "out").exists()
+
+
+@pytest.mark.parametrize("content", [[], {}, {"arch.json": "0"}, {"../../x": "0"}, 3])
+def test_a_manifest_of_other_files_is_refused(workspace, content):
+    folder = files.subnetwork_path(0)
+    extracted(MLP, 1, folder)
+    files.write_json(folder / "manifest.json", content)
+    with pytest.raises(DataError, match=r"manifest\.json: got .*, expected the SHA-256 of"):
+        export.export(0, workspace / "out")
+
+
+@pytest.mark.parametrize("kind", export._TEXT)
+def test_no_value_becomes_code_even_where_it_was_not_checked(kind):
+    layer = dict.fromkeys(("inputs", "outputs", "width", "eps", "slope", "rate"), ATTACK)
+    with contextlib.suppress(ValueError):  # of an escape; a kind without values needs none
+        assert ATTACK not in export._TEXT[kind](layer)
 
 
 # -- from images to an exported network

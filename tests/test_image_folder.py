@@ -166,7 +166,7 @@ def test_everything_that_is_wrong_is_told_at_once(folder):
         ("train/cat/0.png", "cannot be read"),
         ("train/cat/notes.txt", "is no image; expected files that end in .png, .jpg"),
         ("train/cat/more", "and no folders"),
-        ("train/cat/gone.png", "is no image"),
+        ("train/cat/gone.png", "nothing, which cannot be reached (No such file or directory)"),
         ("train/dog/1.png", "cannot be read"),
         ("train/fox", "has no images"),
         ("test/eels", "train has no such class; did you mean 'eel'?"),
@@ -174,6 +174,60 @@ def test_everything_that_is_wrong_is_told_at_once(folder):
         ("test/fox", "is missing"),
     ):
         assert [line for line in lines if line.startswith(f"  {start}: ") and text in line], start
+
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+def test_a_class_whose_name_is_normalised_otherwise_in_the_other_part_is_told(folder):
+    """The two look the same, so that 'no such class' would not help."""
+    (folder / "train" / "cat").rename(folder / "train" / NFC)
+    (folder / "test" / "cat").rename(folder / "test" / NFD)
+    first, line = told(folder)
+    assert first.startswith("1 error in")
+    assert line == (
+        f"  test/{NFD}: looks like the class 'caf\\xe9', but is 'cafe\\u0301': the same letters in "
+        "another Unicode normalisation; give both the same name"
+    )
+
+
+def test_two_classes_of_one_part_that_differ_only_in_normalisation_are_told(folder):
+    for part in ("train", "test"):
+        (folder / part / "cat").rename(folder / part / NFC)
+        (folder / part / "dog").rename(folder / part / NFD)
+    lines = told(folder)[1:]
+    assert len(lines) == 2
+    assert all("looks like the class" in line for line in lines)
+
+
+def test_classes_with_accents_are_read(folder):
+    for part in ("train", "test"):
+        (folder / part / "cat").rename(folder / part / NFD)
+    assert image_folder.read(folder, 20).classes == (NFD, "dog", "eel")
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"\x1b[31m", b"\xff"])
+def test_a_class_whose_name_no_page_can_show_is_refused(folder, name):
+    import os
+
+    for part in ("train", "test"):
+        (folder / part / "cat").rename(folder / part / os.fsdecode(name))
+    lines = told(folder)[1:]
+    assert len(lines) == 2
+    assert all("give the class another name" in line for line in lines)
+    "".join(lines).encode()
+
+
+@pytest.mark.parametrize("place", ["", "train", "train/cat", "train/cat/0.png"])
+@pytest.mark.parametrize("target", ["nowhere", "itself"])
+def test_a_link_that_leads_nowhere_is_told_as_one(folder, place, target):
+    path = folder / place
+    path.rename(folder.parent / "moved")
+    path.symlink_to({"nowhere": folder.parent / "nowhere", "itself": path}[target])
+    why = {"nowhere": "No such file or directory", "itself": "Too many levels of symbolic links"}
+    assert f"is a link to {path.readlink()}, which cannot be reached ({why[target]})" in " ".join(
+        told(folder)
+    )
 
 
 @pytest.mark.parametrize("classes", [(), ("cat",)])
@@ -265,7 +319,7 @@ def test_streams_that_need_more_classes_than_the_folder_has_are_refused_at_once(
     assert resolved(real_tree, folder, streams=["class_pairs"], tasks=3).continual.tasks == 3
 
 
-@pytest.mark.parametrize("name", ["nowhere", "a\0b", "~no such user/x", "x" * 3000])
+@pytest.mark.parametrize("name", ["nowhere", "~no such user/x", "x" * 3000])
 def test_a_folder_that_cannot_be_listed_is_left_to_prepare(real_tree, name):
     """Its prepared images may be there all the same."""
     assert resolved(real_tree, name, streams=["class_pairs"], tasks=4).data.folder == name

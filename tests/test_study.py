@@ -716,6 +716,30 @@ def test_the_last_line_of_a_log_is_told_once_while_a_condition_runs(project, mon
     ]
 
 
+PATHS = (
+    *("/a, b", "/c#1", "/50 % of it", "/Gr\u00f6\u00dfe \u65e5\u672c", "/a'b", '/a"b', "/a = b"),
+    *("/[core]", """/a'b" #, c""", "/ends with a space ", "/x ; y", "/$HOME", "/a\nb"),
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_dvc_reads_the_settings_of_a_clone_as_they_were_meant(tmp_path, path):
+    from dvc.config import Config
+
+    written = tmp_path / "config.local"
+    study_clone._write_config(written, path, f"{path}/site")
+    read = Config.load_file(str(written))
+    assert read["cache"] == {"dir": path}
+    assert read["core"] == {"site_cache_dir": f"{path}/site"}
+
+
+@pytest.mark.parametrize("path", ["/a %(b)s", "/%(dir)s"])
+def test_a_path_that_dvc_cannot_have_is_refused_in_one_line(tmp_path, path):
+    with pytest.raises(ConfigError, match="DVC cannot have its cache in this path") as told:
+        study_clone._write_config(tmp_path / "config.local", path, "/site")
+    assert len(str(told.value).splitlines()) == 1
+
+
 def test_a_mapping_takes_the_place_of_a_mapping():
     tree = {"a": {"rule": "x", "old": 1}, "b": "name"}
     assert study.put_all(tree, {"a": {"rule": "y"}, "b": {"rule": "z"}}) == []

@@ -16,6 +16,7 @@ other.
 """
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
@@ -23,9 +24,12 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from plasticity import catalogue
-from plasticity.sections import Params, label, nearest
+from plasticity.escapes import brief, quoted
+from plasticity.sections import Params, Text, label, nearest
 
 Leaf = TypeVar("Leaf")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+"""What names a claim: it stands in pages, tables and figures."""
 Expectation = Literal["more", "less", "same", "not_less", "not_more"]
 BOUNDED: tuple[Expectation, ...] = ("same", "not_less", "not_more")
 """What is expected up to a margin; ``more`` and ``less`` are than none."""
@@ -128,8 +132,8 @@ class ClaimForm(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    says: Annotated[str, Field(min_length=1, max_length=300)]
-    paper: Annotated[str, Field(max_length=300)] = ""
+    says: Annotated[Text, Field(min_length=1, max_length=300)]
+    paper: Annotated[Text, Field(max_length=300)] = ""
     expects: Expectation
     metric: Annotated[str | tuple[str, str], BeforeValidator(lambda v: _frozen(v))] = "cycle.acc"
     margin: Annotated[float | None, Field(gt=0)] = None
@@ -206,7 +210,9 @@ def parse_claim(
         condition, *words = text.split() or [""]
         measure, *arguments = words or metric.split() or [""]
         found = Reference(condition, measure, tuple(arguments))
-        errors.extend(f"{where}: '{text}': {line}" for line in _wrong(found, conditions, stages))
+        errors.extend(
+            f"{where}: {quoted(text)}: {line}" for line in _wrong(found, conditions, stages)
+        )
         return found
 
     def side(value: Any) -> Any:
@@ -216,7 +222,9 @@ def parse_claim(
             return reference(value, form.metric)
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
-        errors.append(f"{where}: got {value!r}, expected a condition, a number or a pair of them")
+        errors.append(
+            f"{where}: got {quoted(value)}, expected a condition, a number or a pair of them"
+        )
         return 0.0
 
     pairs = tuple(side(contrast) for contrast in form.contrasts)
@@ -272,12 +280,12 @@ def _not_plain(where: str, form: ClaimForm) -> list[str]:
     """Return what ``across`` has besides conditions, each once: the measures are the metric's."""
     given = [str(one) for one in form.across]
     return [
-        f"{where}.across: got '{one}', expected a condition alone; the two metrics say what is "
-        "correlated"
+        f"{where}.across: got {quoted(one)}, expected a condition alone; the two metrics say what "
+        "is correlated"
         for one in given
         if len(one.split()) != 1
     ] + [
-        f"{where}.across: '{one}' is there {given.count(one)} times"
+        f"{where}.across: {quoted(one)} is there {given.count(one)} times"
         for one in dict.fromkeys(given)
         if given.count(one) > 1
     ]
@@ -352,8 +360,13 @@ def _taken(one: Reference, params: Params) -> Iterator[tuple[str, str, bool]]:
 
 
 def _text(side: Any) -> str:
+    """Return a side as a study writes it, in one line of bounded length."""
+    return brief(_whole_text(side))
+
+
+def _whole_text(side: Any) -> str:
     if isinstance(side, tuple):
-        return f"[{', '.join(map(_text, side))}]"
+        return f"[{', '.join(map(_whole_text, side))}]"
     return str(side)
 
 
@@ -363,9 +376,9 @@ def _wrong(
     """Return what is wrong with a reference."""
     params, measure = conditions.get(one.condition), MEASURES.get(one.measure)
     if params is None:
-        yield f"unknown condition '{one.condition}'{nearest(one.condition, conditions)}"
+        yield f"unknown condition {quoted(one.condition)}{nearest(one.condition, conditions)}"
     if measure is None:
-        yield f"unknown metric '{one.measure}'{nearest(one.measure, MEASURES)}"
+        yield f"unknown metric {quoted(one.measure)}{nearest(one.measure, MEASURES)}"
     elif measure.stage not in stages:
         yield f"'{one.measure}' needs the stage '{measure.stage}', which is not in stages"
     if params is not None and measure is not None:
@@ -385,7 +398,7 @@ def _wrong_arguments(one: Reference, params: Params, measure: Measure) -> Iterat
     for word in one.arguments[len(given) :]:
         every = [word for argument in measure.arguments for word in argument.allowed(params)]
         known = f" (allowed: {', '.join(every)})" if every else ""
-        yield f"'{one.measure}' knows no '{word}'{nearest(word, every)}{known}"
+        yield f"'{one.measure}' knows no {quoted(word)}{nearest(word, every)}{known}"
 
 
 def arguments_of(one: Reference, params: Params) -> dict[str, str]:

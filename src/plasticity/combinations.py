@@ -2,6 +2,7 @@
 
 from plasticity import catalogue, files
 from plasticity.catalogue import ADDING, REMOVING
+from plasticity.escapes import quoted
 from plasticity.learners import StreamRun, stream_runs
 from plasticity.sections import Choice, Params
 
@@ -32,7 +33,7 @@ def impossible(params: Params) -> list[str]:
         ),
         (
             params.dataset != "folder" and bool(params.data.folder),
-            f"data.folder: got '{params.data.folder}', but dataset is {params.dataset}; set "
+            f"data.folder: got {quoted(params.data.folder)}, but dataset is {params.dataset}; set "
             "dataset=folder, or leave it empty",
         ),
         (

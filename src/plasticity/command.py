@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from plasticity.errors import ConfigError, DeviceError, Interrupted, PlasticityError, StorageError
+from plasticity.escapes import quoted
 from plasticity.files import metrics_path, sha256, timing_path, write_json
 
 EXIT_CODES = (
@@ -156,5 +157,5 @@ def positive(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a positive number")
+        raise argparse.ArgumentTypeError(f"got {quoted(text)}, expected a positive number")
     return value

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from plasticity import catalogue
 from plasticity.combinations import impossible
 from plasticity.errors import ConfigError
+from plasticity.escapes import brief, listed, quoted
 from plasticity.files import PARAMS
 from plasticity.sections import SCALES, Params, nearest
 from plasticity.yaml12 import read_yaml
@@ -64,9 +65,10 @@ def resolve(tree: Mapping[str, Any], name: str = "params.yaml") -> Params:
     if params is not None:
         errors += impossible(params)
     if errors or params is None:
-        lines = "\n".join(f"  {name}: {line}" for line in sorted(set(errors)))
-        noun = "error" if len(set(errors)) == 1 else "errors"
-        raise ConfigError(f"{len(set(errors))} {noun} in the parameters\n{lines}")
+        every = sorted(set(errors))
+        noun = "error" if len(every) == 1 else "errors"
+        lines = listed(every, f"{name}: ")
+        raise ConfigError(f"{len(every)} {noun} in the parameters\n{lines}")
     return params
 
 
@@ -84,9 +86,13 @@ def _fill_from_preset(
         where = f"presets.{scale}.{dataset}"
         preset = _descend(tree.get("presets"), str(scale), str(dataset))
         if not isinstance(preset, dict):
-            return filled, origin, [f"{where}: got {preset!r}, expected a mapping of sections"]
+            return (
+                filled,
+                origin,
+                [f"{where}: got {quoted(preset)}, expected a mapping of sections"],
+            )
         errors = [
-            f"{where}.{section}: got {values!r}, expected a mapping"
+            f"{where}.{brief(section)}: got {quoted(values)}, expected a mapping"
             for section, values in preset.items()
             if not isinstance(values, dict)
         ]
@@ -95,11 +101,12 @@ def _fill_from_preset(
                 continue
             own = filled.get(section)
             if not isinstance(own, dict):
-                errors.append(f"{where}.{section}: no section '{section}' to give values to")
+                shown = brief(section)
+                errors.append(f"{where}.{shown}: no section '{shown}' to give values to")
                 continue
             unknown = sorted(set(map(str, values)) - set(map(str, own)))
             errors += [
-                f"{where}.{section}.{key}: unknown key{nearest(key, map(str, own))}"
+                f"{where}.{section}.{brief(key)}: unknown key{nearest(key, map(str, own))}"
                 for key in unknown
             ]
             taken = {k: v for k, v in values.items() if k in own and own[k] is None}
@@ -126,7 +133,7 @@ def _is_null(error: Any) -> bool:
 
 def _explain(error: Any, origin: Mapping[tuple[str, ...], str]) -> str:
     """Return one line: key, value, what is allowed, the nearest name."""
-    location = tuple(str(part) for part in error["loc"])
+    location = tuple(map(brief, error["loc"]))
     key = origin.get(location[:2], ".".join(location[:2]))
     key = ".".join((key, *location[2:]))
     value = error["input"]
@@ -146,11 +153,11 @@ def _explain(error: Any, origin: Mapping[tuple[str, ...], str]) -> str:
                 if (isinstance(value, str))
                 else ""
             )
-            return f"{key}: got {value!r}, expected {error['ctx']['expected']}{hint}"
+            return f"{key}: got {quoted(value)}, expected {error['ctx']['expected']}{hint}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{key}: got {value}, expected a finite number"
     expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"{key}: got {value!r} ({type(value).__name__}), expected {expected}"
+    return f"{key}: got {quoted(value)} ({type(value).__name__}), expected {expected}"
 
 
 def _descend_model(location: tuple[str, ...]) -> list[str]:

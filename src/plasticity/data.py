@@ -18,11 +18,14 @@ from torch import Tensor
 
 from plasticity import files, rng
 from plasticity.errors import DataError
+from plasticity.escapes import quoted
 
 Batch = tuple[Tensor, Tensor]
 """Images (S, B, I) or (S, B, C, H, W), standardised, and labels (S, B)."""
 
 CROP_PADDING = 4
+FILES = ("images.safetensors", "meta.json")
+"""Of a prepared data set: what its manifest has sums of."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def save_prepared(folder: Path, dataset: Dataset) -> str:
         files.write_bytes(new / "images.safetensors", safetensors.torch.save(tensors))
         meta = {"classes": dataset.classes, "mean": dataset.mean, "std": dataset.std}
         files.write_json(new / "meta.json", meta)
-        sums = {name: files.sha256(new / name) for name in ("images.safetensors", "meta.json")}
+        sums = {name: files.sha256(new / name) for name in FILES}
         files.write_json(new / "manifest.json", sums)
         return files.sha256(new / "manifest.json")
 
@@ -73,7 +76,7 @@ def load_prepared(folder: Path) -> Dataset:
     DataError
         When a file is missing or is not what the manifest says.
     """
-    check_manifest(folder)
+    check_manifest(folder, FILES)
     tensors = safetensors.torch.load((folder / "images.safetensors").read_bytes())
     meta = files.read_json(folder / "meta.json")
     return Dataset(
@@ -84,22 +87,28 @@ def load_prepared(folder: Path) -> Dataset:
     )
 
 
-def check_manifest(folder: Path) -> None:
-    """Check every file of a folder against its ``manifest.json``.
+def check_manifest(folder: Path, names: Sequence[str]) -> None:
+    """Check every file of these names against its sum in the folder's ``manifest.json``.
 
     Raises
     ------
     DataError
         Naming the file, what was found and what was expected.
     """
-    for name, expected in files.read_json(folder / "manifest.json").items():
+    sums = files.read_json(folder / "manifest.json")
+    if not isinstance(sums, dict) or {*sums} != {*names}:
+        raise DataError(
+            f"{folder / 'manifest.json'}: got {quoted(sums)}, expected the SHA-256 of "
+            f"{' and '.join(names)}; delete {folder} and run `make repro`"
+        )
+    for name, expected in sums.items():
         path = folder / name
         if not path.is_file():
             raise DataError(f"{path}: is missing; run `make repro` to make it again")
         if (found := files.sha256(path)) != expected:
             raise DataError(
-                f"{path}: is damaged: SHA-256 is {found}, the manifest says {expected}; delete "
-                f"{folder} and run `make repro`"
+                f"{path}: is damaged: SHA-256 is {found}, the manifest says {quoted(expected)}; "
+                f"delete {folder} and run `make repro`"
             )
 
 

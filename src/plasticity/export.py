@@ -10,7 +10,7 @@ import inspect
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from plasticity import files, tables
 from plasticity.errors import CheckError, ConfigError
+from plasticity.escapes import integer, number, text
 from plasticity.subnetwork import CReLU, SmoothLeaky, Subnetwork, load_subnetwork
 
 ONNX_PACKAGES = ("onnx", "onnxscript")
@@ -49,21 +50,30 @@ class Network(nn.Module):
 _OWN = {"crelu": CReLU, "smooth_leaky": SmoothLeaky}
 """Layers that PyTorch has not."""
 
-_TEXT: dict[str, Callable[[dict[str, Any]], str]] = {
-    "conv3x3": lambda layer: f"nn.Conv2d({layer['inputs']}, {layer['outputs']}, 3, padding=1)",
+
+def _given(escape: Callable[[Any], str], layer: Mapping[str, Any], *names: str) -> str:
+    """Return values of a layer as arguments of a call."""
+    return ", ".join(escape(layer[name]) for name in names)
+
+
+_TEXT: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "conv3x3": lambda layer: (
+        f"nn.Conv2d({_given(integer, layer, 'inputs', 'outputs')}, 3, padding=1)"
+    ),
     "maxpool2x2": lambda layer: "nn.MaxPool2d(2)",  # noqa: ARG005 (every kind's form)
     "flatten": lambda layer: "nn.Flatten()",  # noqa: ARG005
-    "linear": lambda layer: f"nn.Linear({layer['inputs']}, {layer['outputs']})",
+    "linear": lambda layer: f"nn.Linear({_given(integer, layer, 'inputs', 'outputs')})",
     "layer_norm": lambda layer: (
-        f"nn.LayerNorm({layer['width']}, eps={layer['eps']}, elementwise_affine=False)"
+        f"nn.LayerNorm({_given(integer, layer, 'width')}, eps={_given(number, layer, 'eps')}, "
+        "elementwise_affine=False)"
     ),
     "relu": lambda layer: "nn.ReLU()",  # noqa: ARG005
-    "leaky_relu": lambda layer: f"nn.LeakyReLU({layer['slope']})",
+    "leaky_relu": lambda layer: f"nn.LeakyReLU({_given(number, layer, 'slope')})",
     "gelu": lambda layer: "nn.GELU()",  # noqa: ARG005
     "crelu": lambda layer: "CReLU()",  # noqa: ARG005
-    "smooth_leaky": lambda layer: f"SmoothLeaky({layer['slope']}, {layer['rate']})",
+    "smooth_leaky": lambda layer: f"SmoothLeaky({_given(number, layer, 'slope', 'rate')})",
 }
-"""Each kind of ``arch.json`` as a constructor's call."""
+"""Each kind of ``arch.json`` as a constructor's call; every value through an escape."""
 
 _MODULE = '''"""The network of seed {seed}, {units} units: plain PyTorch, no other package.
 
@@ -79,7 +89,7 @@ import torch
 from torch import Tensor, nn
 
 CLASSES = {classes}
-IMAGE = {shape}  # channels, height, width
+IMAGE = ({image})  # channels, height, width
 MEAN = {mean}  # of each channel of the training images in [0, 1]
 STD = {std}
 
@@ -133,13 +143,12 @@ def export(seed: int, folder: Path) -> str:
         When a file cannot be written.
     """
     _check(seed)
-    source = files.subnetwork_path(seed)
-    extracted = load_subnetwork(source)
-    layers = files.read_json(source / "arch.json")["layers"]
+    extracted = load_subnetwork(files.subnetwork_path(seed))
+    code = module_text(extracted, seed)
     weights = io.BytesIO()
     torch.save(dict(extracted.module.state_dict()), weights)
     files.write_bytes(folder / "network.pt", weights.getvalue())
-    files.write_text(folder / "network.py", module_text(extracted, layers, seed))
+    files.write_text(folder / "network.py", code)
     (folder / "network.onnx").unlink(missing_ok=True)  # of other weights
     written = f"{folder}: network.pt, network.py"
     if missing := [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]:
@@ -166,33 +175,28 @@ def standardising(extracted: Subnetwork) -> Network:
     return Network(extracted.module, extracted.mean, extracted.std).eval()
 
 
-def module_text(extracted: Subnetwork, layers: Sequence[dict[str, Any]], seed: int) -> str:
-    """Return ``network.py``.
-
-    Parameters
-    ----------
-    extracted
-        The network.
-    layers
-        As ``arch.json`` lists them.
-    seed
-        For the text.
-    """
-    own = [_OWN[kind] for kind in sorted({layer["kind"] for layer in layers} & set(_OWN))]
+def module_text(extracted: Subnetwork, seed: int) -> str:
+    """Return ``network.py`` of a network; the seed stands in its first line."""
+    layers = extracted.layers
+    own = [_OWN[kind] for kind in sorted({str(layer["kind"]) for layer in layers} & {*_OWN})]
     texts = [inspect.getsource(part).strip() for part in (*own, Network)]
-    channels, height, width = extracted.architecture.image
-    calls = [f'("{layer["name"]}", {_TEXT[layer["kind"]](layer)}),' for layer in layers]
+    image = ", ".join(map(integer, extracted.architecture.image))
+    calls = [f"({text(one['name'])}, {_TEXT[str(one['kind'])](one)})," for one in layers]
     return _MODULE.format(
-        seed=seed,
-        units="-".join(map(str, extracted.architecture.units)),
-        image=f"{channels}, {height}, {width}",
-        shape=(channels, height, width),
-        classes=extracted.classes,
-        mean=extracted.mean,
-        std=extracted.std,
+        seed=integer(seed),
+        units="-".join(map(integer, extracted.architecture.units)),
+        image=image,
+        classes=_tuple(text, extracted.classes),
+        mean=_tuple(number, extracted.mean),
+        std=_tuple(number, extracted.std),
         own="\n\n\n".join(texts),
         lines=textwrap.indent("\n".join(calls), " " * 16),
     )
+
+
+def _tuple(escape: Callable[[Any], str], values: Sequence[Any]) -> str:
+    """Return a tuple as Python text."""
+    return f"({', '.join(map(escape, values))}{',' * (len(values) == 1)})"
 
 
 def onnx_bytes(extracted: Subnetwork) -> bytes:

@@ -4,17 +4,20 @@ Writes are atomic: a file under its final name is whole, whatever killed the wri
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from plasticity.errors import ConfigError, DataError, PlasticityError, StorageError
+from plasticity.escapes import brief
 
 PARAMS = Path("params.yaml")
 PREPARED = Path("data/prepared")
@@ -29,6 +32,8 @@ STUDY_FIGURES = REPORTS / "study"
 PUBLISHED = Path("data/published")
 CHECKPOINTS = re.compile(r"(train|retrain|continual)-[0-9a-f]{16}")
 """Names of folders of checkpoints: a stage, and the hash of all that could change a byte."""
+MOST_JSON = 16_000_000
+"""Bytes of a JSON file that is read; the largest, of a network at full size, has 100,000."""
 KEEP_DAYS = 14
 """That checkpoints are kept after they were last touched."""
 
@@ -189,20 +194,46 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def read_text(path: Path, most: int) -> str:
+    """Return a text file in UTF-8, of at most so many bytes.
+
+    Raises
+    ------
+    OSError
+        When it is no regular file (a named pipe would never end), is bigger, or cannot be read.
+    UnicodeDecodeError
+        When it is not UTF-8.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # a pipe is opened without a writer
+    with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"has more than {most:,} bytes", str(path))
+    return content.decode()
+
+
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises
     ------
     DataError
-        When the file is missing or is not JSON.
+        When the file is missing, cannot be read, is too big, or is not JSON in UTF-8.
     """
     try:
-        return json.loads(path.read_text())
+        text = read_text(path, MOST_JSON)
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # half of a surrogate pair cannot be written again
+            json.dumps(content, ensure_ascii=False).encode()
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing; {remedy(path)}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error}); {remedy(path)}") from error
+    except OSError as error:
+        raise DataError(f"{path}: could not be read ({error.strerror}); {remedy(path)}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not JSON ({brief(error, 300)}); {remedy(path)}") from error
+    return content
 
 
 @contextlib.contextmanager

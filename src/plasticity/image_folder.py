@@ -6,23 +6,24 @@ are followed wherever they lead, so a split can be made of links. What a file is
 not its name, and only four formats are known, none of which starts another program.
 """
 
+import unicodedata
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from plasticity.errors import DataError
+from plasticity.escapes import brief, listed, unprintable
 from plasticity.files import visible
 from plasticity.raw import Images, Labels, RawDataset
 from plasticity.sections import nearest
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 TOLD = 20
-"""Errors that are listed; of more, the number."""
-
+"""Errors that are listed."""
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 Classes = Mapping[str, list[Path]]
 """The images of each class, both by name."""
 
@@ -50,8 +51,8 @@ def read(folder: Path, size: int) -> RawDataset:
     errors: list[str] = []
     if not folder.is_dir():
         raise DataError(
-            f"{folder}: is no folder; set data.folder to the one that holds train and test "
-            "(a relative path starts at the project)"
+            f"{folder}: {_no_link(folder) or 'is no folder'}; set data.folder to the one that "
+            "holds train and test (a relative path starts at the project)"
         )
     train, test = _listed(folder, "train", errors), _listed(folder, "test", errors)
     if len(train) == 1:
@@ -62,9 +63,9 @@ def read(folder: Path, size: int) -> RawDataset:
     test_images, test_labels = _pixels(folder, test, sorted(test), size, errors)
     if errors:
         noun = "error" if len(errors) == 1 else "errors"
-        more = [f"... and {len(errors) - TOLD} more"] * (len(errors) > TOLD)
-        lines = "\n".join(f"  {line}" for line in [*errors[:TOLD], *more])
-        raise DataError(f"{len(errors)} {noun} in the images of {folder}\n{lines}")
+        raise DataError(
+            f"{len(errors)} {noun} in the images of {folder}\n{listed(errors, most=TOLD)}"
+        )
     return RawDataset(
         train_images, train_labels, test_images, test_labels, tuple(sorted(train)), source="found"
     )
@@ -73,43 +74,87 @@ def read(folder: Path, size: int) -> RawDataset:
 def _listed(folder: Path, part: str, errors: list[str]) -> Classes:
     """Return the images of ``train`` or ``test``; append what does not belong there."""
     if not (folder / part).is_dir():
-        errors.append(f"{part}: is missing; expected a folder with a folder of images per class")
+        why = _no_link(folder / part) or "is missing"
+        errors.append(f"{part}: {why}; expected a folder with a folder of images per class")
         return {}
     classes: dict[str, list[Path]] = {}
     for place in visible(folder / part):
+        where = f"{part}/{brief(place.name)}"
         if not place.is_dir():
-            errors.append(f"{part}/{place.name}: is no folder; put it into that of its class")
+            why = _no_link(place) or "is no folder; put it into that of its class"
+            errors.append(f"{where}: {why}")
             continue
-        classes[place.name] = []
-        for path in (inside := visible(place)):
-            if path.is_file() and path.suffix.lower() in ENDINGS:
-                classes[place.name].append(path)
-            else:
-                errors.append(
-                    f"{part}/{place.name}/{path.name}: is no image; expected files that end in "
-                    f"{', '.join(ENDINGS)}, and no folders"
-                )
-        if not inside:
-            errors.append(f"{part}/{place.name}: has no images")
+        if wrong := unprintable(place.name, spaces=""):
+            errors.append(f"{where}: holds the character {wrong}; give the class another name")
+        if same := _same_name(place.name, classes):
+            errors.append(f"{where}: {same}")
+        classes[place.name] = _images(place, where, errors)
     if not classes:
         errors.append(f"{part}: has no images; expected a folder of images per class")
     return classes
 
 
+def _images(place: Path, where: str, errors: list[str]) -> list[Path]:
+    """Return the images of a class; append what does not belong there."""
+    inside, images = visible(place), []
+    for path in inside:
+        if path.is_file() and path.suffix.lower() in ENDINGS:
+            images.append(path)
+        else:
+            why = _no_link(path) or (
+                f"is no image; expected files that end in {', '.join(ENDINGS)}, and no folders"
+            )
+            errors.append(f"{where}/{brief(path.name)}: {why}")
+    if not inside:
+        errors.append(f"{where}: has no images")
+    return images
+
+
+def _no_link(path: Path) -> str:
+    """Return why a link cannot be followed, or nothing where it can or is none."""
+    if not path.is_symlink():
+        return ""
+    try:
+        path.stat()
+    except OSError as error:
+        return (
+            f"is a link to {brief(path.readlink())}, which cannot be reached "
+            f"({error.strerror}); mend the link or take it away"
+        )
+    return ""
+
+
+def _same_name(name: str, others: Collection[str]) -> str:
+    """Return of which other class this is the name in another normalisation, or nothing.
+
+    An accented letter is one character (NFC) or a letter and its accent (NFD); both look the same,
+    and systems differ in which one they write.
+    """
+    if name in others:
+        return ""
+    for other in others:
+        if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name):
+            return (
+                f"looks like the class {other!a}, but is {name!a}: the same letters in "
+                "another Unicode normalisation; give both the same name"
+            )
+    return ""
+
+
 def _unpaired(train: Classes, test: Classes) -> list[str]:
     """Return which classes are in one part alone."""
-    return [
-        *(
-            f"test/{name}: train has no such class{nearest(name, train)}; every class needs images "
-            "in both"
-            for name in test
-            if name not in train
-        ),
-        *(
-            f"test/{name}: is missing; every class needs images in both"
-            for name in train
-            if name not in test
-        ),
+    both = "every class needs images in both"
+    told = [
+        f"test/{brief(name)}: {_same_name(name, train)}"
+        if _same_name(name, train)
+        else f"test/{brief(name)}: train has no such class{nearest(name, train)}; {both}"
+        for name in test
+        if name not in train
+    ]
+    return told + [
+        f"test/{brief(name)}: is missing; {both}"
+        for name in train
+        if name not in test and not _same_name(name, test)
     ]
 
 
@@ -125,7 +170,7 @@ def _pixels(
         except MemoryError:
             raise
         except Exception as error:  # damaged files make decoders raise whatever they like
-            errors.append(f"{path.relative_to(folder)}: {_why(error)}")
+            errors.append(f"{brief(path.relative_to(folder), 300)}: {_why(error)}")
     return pixels, np.array([label for label, _ in listed], dtype=np.int64)
 
 
@@ -153,5 +198,5 @@ def _why(error: Exception) -> str:
             f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels, PIL's limit against files that "
             "unpack without end; make it smaller"
         )
-    cause = " ".join(str(error).split()) or type(error).__name__
+    cause = brief(" ".join(str(error).split()), 300) or type(error).__name__
     return f"cannot be read ({cause}); replace it or take it away"

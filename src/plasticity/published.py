@@ -13,11 +13,13 @@ from typing import Any
 
 from plasticity import catalogue, learner_catalogue
 from plasticity.errors import DataError
-from plasticity.files import published_path
+from plasticity.escapes import brief, quoted
+from plasticity.files import published_path, read_text
 from plasticity.learners import StreamRun, learner_settings, overlaid
 from plasticity.sections import Params
 from plasticity.stats import Interval
 
+MOST_BYTES = 1_000_000
 SEEDS = 10
 """Of every mean in the tables of Lillo & Cheney 2026."""
 NORMAL_TABLES = {"T7": 2.262157 / 1.959964}
@@ -210,7 +212,7 @@ class _Line:
         """Return what a name stands for."""
         if self[key] not in table:
             raise DataError(
-                f"{self.where}: {key} is '{self[key]}', expected one of {', '.join(table)}; "
+                f"{self.where}: {key} is {quoted(self[key])}, expected one of {', '.join(table)}; "
                 "restore the file with `git checkout`"
             )
         return table[self[key]]
@@ -233,14 +235,14 @@ def _lines(root: Path, name: str) -> Iterator[_Line]:
     header = [*(["table"] if name != "other_papers" else []), *_KEYS[name], *pairs]
     again = "restore it with `git checkout`"
     try:
-        found = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+        found = list(csv.reader(io.StringIO(read_text(path, MOST_BYTES))))
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing; run at the project's root, or {again}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: could not be read ({error}); {again}") from error
+        raise DataError(f"{path}: could not be read ({brief(error, 300)}); {again}") from error
     if not found or found[0] != header:
         got = found[0] if found else []
-        raise DataError(f"{path}: got columns {got}, expected {header}; {again}")
+        raise DataError(f"{path}: got columns {quoted(got)}, expected {header}; {again}")
     if len(found) - 1 != _ROWS[name]:
         raise DataError(f"{path}: got {len(found) - 1} rows, expected {_ROWS[name]}; {again}")
     for number, cells in enumerate(found[1:], start=2):
@@ -251,7 +253,7 @@ def _lines(root: Path, name: str) -> Iterator[_Line]:
             }  # fmt: skip
             _check_pairs(values, pairs)
         except ValueError as error:
-            raise DataError(f"{where}: {error}; {again}") from error
+            raise DataError(f"{where}: {brief(error, 300)}; {again}") from error
         yield _Line(where, name, values)
 
 
@@ -263,7 +265,9 @@ def _value(key: str, cell: str) -> str | float | None:
         return None
     number = float(cell)
     if not math.isfinite(number) or (number < 0 and key.endswith("ci95")):
-        raise ValueError(f"{key} is {cell}, expected a finite number, and no half-width below 0")
+        raise ValueError(
+            f"{key} is {brief(cell)}, expected a finite number, and no half-width below 0"
+        )
     return number
 
 

@@ -1,7 +1,5 @@
 """Outcomes -> the rows of a stage's tables and its metrics."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import fields
@@ -12,6 +10,7 @@ import torch
 from plasticity import checkpoint, files, measures
 from plasticity.data import Dataset
 from plasticity.errors import DivergedError
+from plasticity.escapes import csv_text
 from plasticity.items import Outcome
 from plasticity.recipe import architecture
 from plasticity.sections import Params
@@ -186,17 +185,16 @@ def _curve(history: Sequence[Row], ok: set[int]) -> list[Row]:
 
 def _write_states(outcomes: Sequence[Outcome]) -> None:
     """Write each seed's final state and, for every event, the units it moved."""
-    buffer = io.StringIO()
     columns = ("seed", "event", "step", "layer", "slot", "change")
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
+    units: list[list[Any]] = []
     with files.fresh_folder(files.TRAINED) as folder:
         for outcome in outcomes:
-            writer.writerows(outcome.final.progress["units"])
+            moved = outcome.final.progress["units"]
+            units += [[row[column] for column in columns] for row in moved]
             for row, seed in enumerate(outcome.item.seeds):
                 content = checkpoint.pack(one_seed(outcome.final.state, row), {"seed": str(seed)})
                 files.write_bytes(folder / files.final_state_path(seed).name, content)
-        files.write_text(folder / "units.csv", buffer.getvalue())
+        files.write_text(folder / "units.csv", csv_text(columns, units))
 
 
 def _lifelines(outcome: Outcome) -> list[Row]:

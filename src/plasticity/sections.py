@@ -18,12 +18,17 @@ from pydantic import (
 )
 
 from plasticity import catalogue, learner_catalogue
+from plasticity.escapes import LONGEST, brief, quoted, unprintable
 
+MOST = 10**9
+"""Of anything that is counted; far beyond what can be run, and far below where integers end."""
 SCALES = ("tiny", "quick", "laptop", "paper")
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return a hint at the allowed name that is most like a wrong one, or nothing."""
+    if len(name) > LONGEST:
+        return ""
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -34,7 +39,7 @@ def _one_of(names: Iterable[str]) -> Callable[[str], str]:
     def check(name: str) -> str:
         if name not in allowed:
             raise ValueError(
-                f"unknown '{name}'{nearest(name, allowed)} (allowed: {', '.join(allowed)})"
+                f"unknown {quoted(name)}{nearest(name, allowed)} (allowed: {', '.join(allowed)})"
             )
         return name
 
@@ -47,16 +52,33 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-Count = Annotated[int, Field(ge=1)]
+def printable(text: str) -> str:
+    """Return a text that pages and figures can show.
+
+    Raises
+    ------
+    ValueError
+        When it holds a control character or half of a surrogate pair.
+    """
+    if wrong := unprintable(text):
+        raise ValueError(f"holds the character {wrong}, which no page can show; leave it out")
+    return text
+
+
+Text = Annotated[str, AfterValidator(printable)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Amount = Annotated[int, Field(ge=0, le=MOST)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 def _size(value: Any) -> int | Literal["all"]:
     if value == "all":
         return "all"
-    if type(value) is int and value >= 1:
+    if type(value) is int and 1 <= value <= MOST:
         return value
-    raise ValueError(f"got {value!r}, expected 'all' or an integer of at least 1")
+    raise ValueError(
+        f"got {quoted(value)}, expected 'all' or an integer of at least 1 and at most {MOST:,}"
+    )
 
 
 Size = Annotated[int | Literal["all"], PlainValidator(_size)]
@@ -86,19 +108,19 @@ def _rule_of(table: Mapping[str, catalogue.Entry]) -> Callable[[Any], Choice]:
             return Choice(rule=known(value), options=_defaults(table[value]))
         if not isinstance(value, dict) or not isinstance(value.get("rule"), str):
             raise ValueError(
-                f"got {value!r}, expected a name or {{rule: name, option: value}} "
+                f"got {quoted(value)}, expected a name or {{rule: name, option: value}} "
                 f"(allowed: {', '.join(table)})"
             )
         entry = table[known(value["rule"])]
         given = {key: setting for key, setting in value.items() if key != "rule"}
         wrong = [
-            f"{key}: unknown option{nearest(str(key), entry.options)} "
+            f"{brief(key)}: unknown option{nearest(str(key), entry.options)} "
             f"(allowed: {', '.join(entry.options) or 'none'})"
             for key in given
             if key not in entry.options
         ]
         wrong += [
-            f"{key}: got {setting!r}, expected {_expected(entry.options[key])}"
+            f"{brief(key)}: got {quoted(setting)}, expected {_expected(entry.options[key])}"
             for key, setting in given.items()
             if key in entry.options and not _fits(setting, entry.options[key])
         ]
@@ -139,21 +161,21 @@ def _until(value: Any) -> float | Literal["last_cycle"]:
         return "last_cycle"
     if type(value) is float and 0 < value < 1:
         return value
-    raise ValueError(f"got {value!r}, expected 'last_cycle' or a number between 0 and 1")
+    raise ValueError(f"got {quoted(value)}, expected 'last_cycle' or a number between 0 and 1")
 
 
 class Data(Section):
     """What ``prepare`` puts aside."""
 
     train_images: Size
-    validation: Annotated[int, Field(ge=0)]
+    validation: Amount
     subset: Literal["random", "stratified"]
     """Which images are kept where not all are: any, or every class its share, at least one."""
     test_images: Size
     """Test images used each epoch; the ends of cycles always use all."""
     pixels: Literal["standardised", "unit"]
     """``standardised`` by mean and deviation of the training images, or as they are in [0, 1]."""
-    folder: Annotated[str, Field(max_length=4000)]
+    folder: Annotated[Text, Field(max_length=4000)]
     """dataset=folder: holds ``train`` and ``test``; empty for every other data set."""
     image_size: Annotated[int, Field(ge=16, le=256)]
     """dataset=folder: height and width in pixels; 16 is enough for a trunk of four layers."""
@@ -185,13 +207,13 @@ class Edit(Section):
     static_mask: Literal["uniform", "random"]
     layers: Literal["head", "all"]
     """``head``: hidden layers; ``all``: the trunk's channels too."""
-    maturity: Annotated[int, Field(ge=0)]
+    maturity: Amount
     """Steps before a unit can be removed."""
     peak: Fraction
     """op=grow_then_prune: share of every layer that it grows to first."""
     trough: Fraction
     """op=prune_then_grow: share of every layer that it prunes to first."""
-    at_epoch: Annotated[int, Field(ge=0)]
+    at_epoch: Amount
     """op=single_event: the epoch before which it grows."""
     turnover: Annotated[Choice, BeforeValidator(_rule_of(catalogue.TURNOVER))]
 
@@ -279,9 +301,12 @@ def _different(streams: tuple[Choice, ...]) -> tuple[Choice, ...]:
 
 
 def _every(value: Any) -> Any:
-    if value in ("task", "spread") or (type(value) is int and value >= 1):
+    if value in ("task", "spread") or (type(value) is int and 1 <= value <= MOST):
         return value
-    raise ValueError(f"got {value!r}, expected 'task', 'spread' or an integer of at least 1")
+    raise ValueError(
+        f"got {quoted(value)}, expected 'task', 'spread' or an integer of at least 1 and at most "
+        f"{MOST:,}"
+    )
 
 
 class Continual(Section):
@@ -340,7 +365,7 @@ class Continual(Section):
 class Report(Section):
     """Texts of the report."""
 
-    title: Annotated[str, Field(max_length=200)]
+    title: Annotated[Text, Field(max_length=200)]
 
 
 class Params(Section):

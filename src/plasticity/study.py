@@ -20,9 +20,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from plasticity import RESULTS_VERSION, config, files, sections
-from plasticity.claims import Claim, ClaimForm, parse_claim
+from plasticity.claims import NAME, Claim, ClaimForm, parse_claim
 from plasticity.errors import ConfigError, DataError
-from plasticity.sections import nearest
+from plasticity.escapes import brief, listed, quoted
+from plasticity.sections import Text, nearest
 from plasticity.yaml12 import read_yaml
 
 LATER: Mapping[str, Any] = {
@@ -39,6 +40,7 @@ LATER: Mapping[str, Any] = {
 }
 """Parameters that came when results were kept already, each with the value that means what was
 before it: with that value it is no part of the hash, so the results are still found."""
+MOST_CONDITIONS = 500
 DONE, FAILED = "condition.json", "failed.json"
 """What stands in a condition's folder beside its tables, or instead of them."""
 
@@ -104,9 +106,18 @@ class Study:
 
 
 def _name(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,99}", name):
         raise ValueError(
-            f"got {name!r}, expected lower-case letters, digits, '_' and '-', a letter first"
+            f"got {quoted(name)}, expected lower-case letters, digits, '_' and '-', a letter "
+            "first, at most 100"
+        )
+    return name
+
+
+def _claim_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"got {quoted(name)}, expected letters, digits, '_' and '-', a letter first, at most 40"
         )
     return name
 
@@ -115,7 +126,7 @@ def _stage(name: str) -> str:
     allowed = tuple(config.STAGE_PARAMS)
     if name not in allowed:
         hint = nearest(name, allowed)
-        raise ValueError(f"unknown '{name}'{hint} (allowed: {', '.join(allowed)})")
+        raise ValueError(f"unknown {quoted(name)}{hint} (allowed: {', '.join(allowed)})")
     return name
 
 
@@ -128,7 +139,7 @@ def _some(entries: Any) -> Any:
 class _Form(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    title: Annotated[str, Field(min_length=1, max_length=200)]
+    title: Annotated[Text, Field(min_length=1, max_length=200)]
     settings: dict[str, Any] = {}
     conditions: Annotated[
         dict[Annotated[str, AfterValidator(_name)], dict[str, Any]], AfterValidator(_some)
@@ -139,7 +150,7 @@ class _Form(BaseModel):
         AfterValidator(_some),
     ] = tuple(config.STAGE_PARAMS)
     margin: Annotated[float, Field(gt=0)] = 1.0
-    claims: dict[str, ClaimForm] = {}
+    claims: dict[Annotated[str, AfterValidator(_claim_name)], ClaimForm] = {}
 
 
 def read(path: Path, params: Path = files.PARAMS) -> Study:
@@ -182,14 +193,14 @@ def read(path: Path, params: Path = files.PARAMS) -> Study:
             errors += wrong
     if errors or form is None:
         noun = "error" if len(errors) == 1 else "errors"
-        lines = "\n".join(f"  {path}: {line}" for line in errors)
+        lines = listed(errors, f"{path}: ")
         raise ConfigError(f"{len(errors)} {noun} in the study\n{lines}")
     return Study(path.stem, form.title, stages, conditions, tuple(stated))
 
 
 def _explain(error: Any) -> str:
     """Return one line: key, value, what is allowed, the nearest name."""
-    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    key = ".".join(brief(part) for part in error["loc"] if part != "[key]")
     match error["type"]:
         case "extra_forbidden":
             return f"{key}: unknown key{nearest(key, _Form.model_fields)}"
@@ -198,7 +209,7 @@ def _explain(error: Any) -> str:
         case "value_error":
             return f"{key}: {error['ctx']['error']}"
     expected = error["msg"].replace("Input should be ", "").replace("dictionary", "mapping")
-    return f"{key}: got {error['input']!r}, expected {expected}"
+    return f"{key}: got {quoted(error['input'])}, expected {expected}"
 
 
 def _conditions(
@@ -208,6 +219,9 @@ def _conditions(
     shared, named = tree.get("settings", {}), tree.get("conditions")
     if not isinstance(shared, dict) or not isinstance(named, dict):
         return {}, {}, []
+    if len(named) > MOST_CONDITIONS:
+        many = f"conditions: got {len(named):,}, expected at most {MOST_CONDITIONS}; make studies"
+        return {}, {}, [f"{many} of parts of them"]
     settings = {
         str(name): {str(key): value for key, value in (shared | own).items()}
         for name, own in named.items()
@@ -221,7 +235,8 @@ def _conditions(
         try:
             resolved[name] = config.resolve(filled, "")
         except ConfigError as error:
-            wrong[name] += [line.removeprefix("  : ") for line in str(error).splitlines()[1:]]
+            lines = str(error).splitlines()[1:]
+            wrong[name] += [line.removeprefix("  : ").strip() for line in lines]
     everywhere = [
         line
         for line in next(iter(wrong.values()), [])
@@ -229,7 +244,7 @@ def _conditions(
     ]
     errors = [f"every condition: {line}" for line in everywhere]
     for name, lines in wrong.items():
-        errors += [f"conditions.{name}: {line}" for line in lines if line not in everywhere]
+        errors += [f"conditions.{brief(name)}: {line}" for line in lines if line not in everywhere]
     return settings, resolved, errors
 
 
@@ -239,7 +254,9 @@ def put_all(tree: Any, settings: Mapping[str, Any]) -> list[str]:
     for key, value in settings.items():
         *sections, last = key.split(".")
         if "presets" in (*sections, last)[:1]:
-            errors.append(f"{key}: not for a study; set the parameter itself, such as train.lr")
+            errors.append(
+                f"{brief(key)}: not for a study; set the parameter itself, such as train.lr"
+            )
             continue
         section = tree
         for name in sections:
@@ -247,7 +264,9 @@ def put_all(tree: Any, settings: Mapping[str, Any]) -> list[str]:
         if isinstance(section, dict):
             section[last] = value
         else:
-            errors.append(f"{key}: '{'.'.join(sections)}' is no section; give it a whole value")
+            errors.append(
+                f"{brief(key)}: '{brief('.'.join(sections))}' is no section; give it a whole value"
+            )
     return errors
 
 
@@ -370,6 +389,6 @@ def select(study: Study, only: Sequence[str]) -> tuple[Condition, ...]:
     """
     known = [condition.name for condition in study.conditions]
     if unknown := sorted(set(only) - set(known)):
-        lines = [f"  --only: unknown '{name}'{nearest(name, known)}" for name in unknown]
-        raise ConfigError("\n".join(["no such condition", *lines, f"  there are {known}"]))
+        lines = [f"--only: unknown {quoted(name)}{nearest(name, known)}" for name in unknown]
+        raise ConfigError(f"no such condition\n{listed([*lines, f'there are {known}'])}")
     return tuple(one for one in study.conditions if not only or one.name in only)

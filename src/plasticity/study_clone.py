@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import ruamel.yaml
-from configobj import ConfigObj
+from configobj import ConfigObj, ConfigObjError
 
 from plasticity import RESULTS_VERSION, config, files, leases, processes
 from plasticity.errors import CheckError, ConfigError, PlasticityError
+from plasticity.escapes import quoted
 from plasticity.study import Condition, Study, put_all
 from plasticity.yaml12 import read_yaml
 
@@ -147,17 +148,6 @@ def run_in_clone(job: Job, clone: Path) -> Callable[[], None]:
     return partial(_share, job, clone)
 
 
-def _write_config(path: Path, cache: str, site: str) -> None:
-    """Write DVC's settings of a clone in their own format, whatever characters its paths have.
-
-    ``dvc config`` would write ASCII alone.
-    """
-    buffer = io.BytesIO()
-    wanted = {"cache": {"dir": cache}, "core": {"site_cache_dir": site}}
-    ConfigObj(wanted, encoding="utf-8", interpolation=False).write(buffer)
-    files.write_bytes(path, buffer.getvalue())
-
-
 def _cloned(job: Job, clone: Path) -> Path:
     """Clone the project's repository as committed, in an empty folder; return the project there."""
     own = [f"--config={name}={value}" for name, value in processes.CLONE.items()]
@@ -191,6 +181,32 @@ def _give(clone: Path, root: Path, name: str) -> None:
         raise PlasticityError(f"dvc exp run: left no experiment {name}")
     alone = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
     processes.git(root, "fetch", "--quiet", *alone, str(clone), *refs)
+
+
+def _write_config(path: Path, cache: str, site: str) -> None:
+    """Write DVC's settings of a clone in their own format, whatever characters its paths have.
+
+    ``dvc config`` would write ASCII alone.
+
+    Raises
+    ------
+    ConfigError
+        When DVC would read another path than the one that is written.
+    """
+    wanted = {"cache": {"dir": cache}, "core": {"site_cache_dir": site}}
+    buffer = io.BytesIO()
+    ConfigObj(wanted, encoding="utf-8", interpolation=False).write(buffer)
+    files.write_bytes(path, buffer.getvalue())
+    try:
+        read = ConfigObj(buffer.getvalue().decode().splitlines()).dict()  # as DVC does
+    except ConfigObjError as error:
+        raise ConfigError(_no_path(cache, str(error))) from error
+    if read != wanted:
+        raise ConfigError(_no_path(cache, f"it reads {quoted(read['cache'])}"))
+
+
+def _no_path(cache: str, why: str) -> str:
+    return f"{cache}: DVC cannot have its cache in this path ({why}); move the project"
 
 
 @contextmanager

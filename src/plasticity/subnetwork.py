@@ -5,24 +5,27 @@ and ``manifest.json`` (SHA-256 of both). Nothing in it can run code.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from plasticity import files
+from plasticity import description, files
 from plasticity.data import Dataset, check_manifest
+from plasticity.description import FORMAT, layer_list
 from plasticity.errors import DataError
-from plasticity.network import NORM_EPS
+from plasticity.escapes import brief, quoted
 from plasticity.sections import Choice
 from plasticity.state import State, alive_slots, take_units
 from plasticity.weights import Architecture
 
-FORMAT = 2
+FILES = ("weights.safetensors", "arch.json")
+"""What a manifest has sums of."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Subnetwork:
 
     module: nn.Sequential
     """Standardised images (B, C, H, W) -> logits (B, classes)."""
+    layers: tuple[Mapping[str, int | float | str], ...]
+    """Of the module, as ``arch.json`` lists them."""
     architecture: Architecture
     """Of the alive units."""
     capacity: tuple[int, ...]
@@ -99,13 +104,13 @@ def save(  # noqa: PLR0913 (all that the folder says of a network)
     one = state.weights.map(lambda tensor: tensor[row : row + 1])
     compact = take_units(one, slots).map(lambda tensor: tensor[0].cpu().contiguous())
     small = architecture.with_units([slot.shape[1] for slot in slots])
-    description = {
+    content = {
         "format": FORMAT,
         "image": small.image,
         "trunk": small.trunk,
         "widths": small.widths,
         "copies": small.copies,
-        "layers": _layer_list(small, activation, normalise=normalise),
+        "layers": layer_list(small, _activation_layer(activation), normalise=normalise),
         "capacity": architecture.units,
         "slots": [slot[0].tolist() for slot in slots],
         "classes": dataset.classes,
@@ -124,8 +129,8 @@ def save(  # noqa: PLR0913 (all that the folder says of a network)
     }
     with files.fresh_folder(path) as new:
         files.write_bytes(new / "weights.safetensors", safetensors.torch.save(named))
-        files.write_json(new / "arch.json", description)
-        sums = {name: files.sha256(new / name) for name in ("weights.safetensors", "arch.json")}
+        files.write_json(new / "arch.json", content)
+        sums = {name: files.sha256(new / name) for name in FILES}
         files.write_json(new / "manifest.json", sums)
 
 
@@ -134,7 +139,7 @@ def _activation_layer(activation: Choice) -> dict[str, Any]:
     options = activation.options
     match activation.rule:
         case "leaky_relu":
-            return {"kind": "leaky_relu", "slope": options["slope"]}
+            return {"kind": "leaky_relu", "slope": float(options["slope"])}
         case "smooth_leaky":
             slope = float(options["slope"])
         case "random_smooth_leaky":
@@ -145,29 +150,7 @@ def _activation_layer(activation: Choice) -> dict[str, Any]:
     return {"kind": "smooth_leaky", "slope": slope, "rate": rate}
 
 
-def _layer_list(
-    architecture: Architecture, activation: Choice, *, normalise: bool
-) -> list[dict[str, Any]]:
-    """Return the layers in order, each with what ``torch.nn`` needs to build it."""
-    act = _activation_layer(activation)
-    layers: list[dict[str, Any]] = []
-    for index, (a, b) in enumerate(architecture.channels, start=1):
-        layers += [
-            {"name": f"conv{index}", "kind": "conv3x3", "inputs": a, "outputs": b},
-            {"name": f"act{index}", **act},
-            {"name": f"pool{index}", "kind": "maxpool2x2"},
-        ]
-    layers.append({"name": "flatten", "kind": "flatten"})
-    last = len(architecture.linears)
-    for index, (a, b) in enumerate(architecture.linears, start=1):
-        layers.append({"name": f"fc{index}", "kind": "linear", "inputs": a, "outputs": b})
-        if index < last:
-            norm = {"name": f"fc{index}_norm", "kind": "layer_norm", "width": b, "eps": NORM_EPS}
-            layers += [norm] * normalise + [{"name": f"fc{index}_act", **act}]
-    return layers
-
-
-_MODULES: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+_MODULES: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "conv3x3": lambda layer: nn.Conv2d(layer["inputs"], layer["outputs"], 3, padding=1),
     "maxpool2x2": lambda layer: nn.MaxPool2d(2),  # noqa: ARG005 (every kind's form)
     "flatten": lambda layer: nn.Flatten(),  # noqa: ARG005
@@ -183,57 +166,52 @@ _MODULES: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
 }
 
 
-def _module(layer: dict[str, Any]) -> nn.Module:
-    if layer["kind"] not in _MODULES:
-        raise DataError(
-            f"arch.json: unknown layer kind '{layer['kind']}'; it is of a newer version"
-        )
-    return _MODULES[layer["kind"]](layer)
-
-
 def load_subnetwork(path: Path | str) -> Subnetwork:
     """Return the network of a folder, checked against its manifest.
 
     Raises
     ------
     DataError
-        When a file is missing, is damaged, or has a format this version does not know.
+        When a file is missing or damaged, has a format this version does not know, or says what is
+        no extracted network.
     """
     folder = Path(path)
-    check_manifest(folder)
-    description = files.read_json(folder / "arch.json")
-    if description["format"] != FORMAT:
-        raise DataError(
-            f"{folder}/arch.json: got format {description['format']}, expected {FORMAT}; "
-            "use the version of plasticity that wrote it"
+    check_manifest(folder, FILES)
+    found = description.read(files.read_json(folder / "arch.json"), f"{folder}/arch.json")
+    with torch.device("meta"):  # shapes alone: what the weights must have before memory is taken
+        module = nn.Sequential(
+            OrderedDict((str(one["name"]), _MODULES[str(one["kind"])](one)) for one in found.layers)
         )
-    norms = [layer["width"] for layer in description["layers"] if layer["kind"] == "layer_norm"]
-    if norms not in ([], description["widths"]):
-        raise DataError(
-            f"{folder}/arch.json: got layers of {norms} units to normalise, expected none or the "
-            f"hidden layers, {description['widths']}"
-        )
-    module = nn.Sequential(
-        OrderedDict((layer["name"], _module(layer)) for layer in description["layers"])
-    )
-    module.load_state_dict(safetensors.torch.load((folder / "weights.safetensors").read_bytes()))
+    weights = _weights(folder / "weights.safetensors", module.state_dict())
+    module.to_empty(device="cpu").load_state_dict(weights)
     module.eval()
-    image = tuple(description["image"])
     return Subnetwork(
         module=module,
-        architecture=Architecture(
-            (image[0], image[1], image[2]),
-            tuple(description["trunk"]),
-            tuple(description["widths"]),
-            len(description["classes"]),
-            description["copies"],
-        ),
-        capacity=tuple(description["capacity"]),
-        slots=tuple(tuple(slots) for slots in description["slots"]),
-        classes=tuple(description["classes"]),
-        mean=tuple(description["mean"]),
-        std=tuple(description["std"]),
+        layers=tuple(found.layers),
+        architecture=found.architecture,
+        capacity=found.capacity,
+        slots=found.slots,
+        classes=found.classes,
+        mean=found.mean,
+        std=found.std,
     )
+
+
+def _weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a file, which must have these names, types and shapes."""
+    remedy = "delete its folder and run `make repro`"
+    try:
+        found = safetensors.torch.load(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({brief(error)}); {remedy}") from error
+    shapes, wanted = ({name: (tuple(t.shape), t.dtype) for name, t in part.items()}
+                      for part in (found, expected))  # fmt: skip
+    if wrong := sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name)):
+        got, right = shapes.get(wrong[0], "nothing"), wanted.get(wrong[0], "nothing")
+        raise DataError(
+            f"{path}: {brief(wrong[0])}: got {quoted(got)}, arch.json says {right}; {remedy}"
+        )
+    return found
 
 
 def kept_masks(subnetworks: list[Subnetwork]) -> tuple[Tensor, ...]:

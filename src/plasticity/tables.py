@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plasticity.errors import CheckError, DataError
-from plasticity.files import remedy, table_path, write_text
+from plasticity.escapes import brief, csv_text, is_formula, quoted
+from plasticity.files import read_text, remedy, table_path, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Value = int | float | str | None
 Row = Mapping[str, Value]
+MOST_BYTES = 512_000_000
+"""Of a table that is read; those of the largest studies have a few million."""
 
 SCHEMAS: dict[tuple[str, str], dict[str, type]] = {
     ("train", "seeds"): {
@@ -279,11 +282,8 @@ def write_table(stage: str, table: str, rows: Iterable[Row]) -> None:
     keys = [key for key in KEYS if key in schema]
     checked = [_checked(row, schema, f"{stage}/{table}") for row in rows]
     checked.sort(key=lambda row: tuple(row[key] for key in keys))
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(schema)
-    writer.writerows([_cell(row[column]) for column in schema] for row in checked)
-    write_text(table_path(stage, table), buffer.getvalue())
+    cells = ([_cell(row[column]) for column in schema] for row in checked)
+    write_text(table_path(stage, table), csv_text(schema, cells))
 
 
 def _checked(row: Row, schema: Mapping[str, type], name: str) -> Row:
@@ -294,7 +294,14 @@ def _checked(row: Row, schema: Mapping[str, type], name: str) -> Row:
         fits = value is None or type(value) is kind
         needed = value is None and column in KEYS
         if not fits or needed or (isinstance(value, float) and not math.isfinite(value)):
-            raise CheckError(f"{name}: {column} is {value!r}, expected a finite {kind.__name__}")
+            raise CheckError(
+                f"{name}: {column} is {quoted(value)}, expected a finite {kind.__name__}"
+            )
+        if isinstance(value, str) and is_formula(value):
+            raise CheckError(
+                f"{name}: {column} is {quoted(value)}, which spreadsheets would compute; expected "
+                "a text that starts with none of = + - @"
+            )
     return row
 
 
@@ -315,19 +322,20 @@ def read_table(stage: str, table: str, root: Path = Path()) -> "pd.DataFrame":
     path = root / table_path(stage, table)
     schema = SCHEMAS[stage, table]
     try:
-        text = path.read_text()
+        text = read_text(path, MOST_BYTES)
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing; {remedy(path)}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: {error}; {remedy(path)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: could not be read ({why}); {remedy(path)}") from error
     try:
         header, *rows = csv.reader(io.StringIO(text)) if text.endswith("\n") else [[]]
     except csv.Error as error:
         raise DataError(f"{path}: {error}; {remedy(path)}") from error
     if header != list(schema):
         raise DataError(
-            f"{path}: got columns {header}, expected {list(schema)}; it was cut short or written "
-            f"by another version: {remedy(path)}"
+            f"{path}: got columns {quoted(header)}, expected {list(schema)}; it was cut short or "
+            f"written by another version: {remedy(path)}"
         )
     columns: dict[str, list[Value]] = {column: [] for column in schema}
     for number, row in enumerate(rows, start=2):
@@ -335,7 +343,9 @@ def read_table(stage: str, table: str, root: Path = Path()) -> "pd.DataFrame":
             for (column, kind), cell in zip(schema.items(), row, strict=True):
                 columns[column].append(_value(cell, kind))
         except (ValueError, OverflowError) as error:
-            raise DataError(f"{path}: line {number}: {error}; {remedy(path)}") from error
+            raise DataError(
+                f"{path}: line {number}: {brief(error, 300)}; {remedy(path)}"
+            ) from error
     types = {int: "Int64", float: "float64", str: "string"}
     return pd.DataFrame(
         {
@@ -357,5 +367,5 @@ def _value(cell: str, kind: type) -> Value:
         return cell or None
     value = int(cell) if kind is int else float(cell)
     if not math.isfinite(value) or (kind is int and abs(value) >= 2**63):
-        raise ValueError(f"got {cell}, expected a finite {kind.__name__}")
+        raise ValueError(f"got {quoted(cell)}, expected a finite {kind.__name__}")
     return value

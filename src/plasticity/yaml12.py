@@ -7,11 +7,34 @@ from typing import Any
 
 import yaml
 
+from plasticity import files
 from plasticity.errors import ConfigError
+from plasticity.escapes import brief, quoted
+
+MOST_BYTES = 1_000_000
+MOST_NODES = 20_000
+"""Values of a file, each alias counted as all that it stands for; ``params.yaml`` has 1,700."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers and booleans; a key that stands twice is an error."""
+    """YAML 1.2 numbers and booleans; a key that stands twice is an error, and so is a bomb."""
+
+    composed = 0
+    """Nodes that stand in the file so far."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Return the next node; refuse a file of too many before the rest of it is read."""
+        self.composed += 1
+        if self.composed > MOST_NODES:
+            raise yaml.YAMLError(f"holds more than {MOST_NODES:,} values; shorten it")
+        return super().compose_node(parent, index)
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Return the tree of the file, once it is known to be small with its aliases unfolded."""
+        node = super().get_single_node()
+        if node is not None:
+            _count(node, {})
+        return node
 
     def construct_mapping(  # the parent's signature
         self,
@@ -22,11 +45,12 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
             if not isinstance(key, Hashable):
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: key {key!r} is no name")
-            if key in seen:
                 raise yaml.YAMLError(
-                    f"line {key_node.start_mark.line + 1}: key '{key}' stands twice; keep one"
+                    f"line {key_node.start_mark.line + 1}: key {quoted(key)} is no name"
                 )
+            if key in seen:
+                where = f"line {key_node.start_mark.line + 1}"
+                raise yaml.YAMLError(f"{where}: key '{brief(key)}' stands twice; keep one")
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
@@ -57,16 +81,49 @@ _Loader.add_constructor(
 )
 
 
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many nodes a tree has when each alias is replaced by what it stands for.
+
+    Parameters
+    ----------
+    node
+        Its root.
+    known
+        The nodes that were counted already, by identity; 0 for those that are being counted.
+
+    Raises
+    ------
+    yaml.YAMLError
+        When there are more than ``MOST_NODES``, or a node holds itself.
+    """
+    where = f"line {node.start_mark.line + 1}: "
+    if (found := known.get(id(node))) == 0:
+        raise yaml.YAMLError(f"{where}an alias stands for what it is a part of; write it out")
+    if found is None:
+        known[id(node)] = 0
+        below = node.value if isinstance(node, yaml.CollectionNode) else []
+        pairs = isinstance(node, yaml.MappingNode)
+        parts = [part for pair in below for part in pair] if pairs else below
+        found = known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    if found > MOST_NODES:
+        raise yaml.YAMLError(
+            f"{where}holds more than {MOST_NODES:,} values when its aliases are written out; "
+            "shorten it"
+        )
+    return found
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping of a YAML file, numbers read as in YAML 1.2.
 
     Raises
     ------
     ConfigError
-        When the file is missing, is not YAML, holds a key twice, or is no mapping.
+        When the file is missing, is no regular file, is too big, is not YAML, holds a key twice, or
+        is no mapping.
     """
     try:
-        content = yaml.load(path.read_text(), Loader=_Loader)
+        content = yaml.load(files.read_text(path, MOST_BYTES), Loader=_Loader)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: is missing; run the command at the project's root") from error
     except OSError as error:

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from plasticity.catalogue import DATASETS
+from plasticity.escapes import frame_csv
 from plasticity.files import FIGURES, REPORT_HTML, fresh_folder, write_text
 from plasticity.report import charts, contrasts, findings, parts, sections, settings, theme
 from plasticity.report.charts import Figure
@@ -60,7 +61,7 @@ def write(results: Results, root: Path = Path()) -> int:
     with fresh_folder(root / FIGURES) as folder:
         for section in all_sections:
             for figure in section.figures:
-                table = charts.rounded(figure.data).to_csv(index=False, lineterminator="\n")
+                table = frame_csv(charts.rounded(figure.data))
                 write_text(folder / f"{figure.name}.csv", table)
         write_text(folder / f"{key.name}.svg", svg(key))
     html = render(results, summary, all_sections, anchor)

@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from plasticity.escapes import vega
 from plasticity.report import charts, numbers, parts, theme
 from plasticity.report.charts import Figure
 from plasticity.report.comparison import curves, marks, pairs, trajectory
@@ -229,7 +230,9 @@ def _panel(name: str, table: pd.DataFrame, axis: Zoom, width: int) -> Any:
         base.mark_point(size=50, opacity=0, filled=True, clip=True).encode(y=y, tooltip=tips),
         *_labels(table, chosen, x, axis),
     ]
-    title = alt.TitleParams(text=alt.ExprRef(f"'{name}, by ' + cost"), fontWeight="bold", offset=12)
+    title = alt.TitleParams(
+        text=alt.ExprRef(f"{vega(f'{name}, by ')} + cost"), fontWeight="bold", offset=12
+    )
     return alt.layer(*layers).properties(width=width, height=HEIGHT, title=title)
 
 

@@ -10,6 +10,7 @@ import vl_convert
 
 from plasticity import RESULTS_VERSION
 from plasticity.catalogue import RETRAIN_VARIANTS
+from plasticity.escapes import frame_csv
 from plasticity.files import STUDY_FIGURES, STUDY_HTML, fresh_folder, write_bytes, write_text
 from plasticity.report import charts, theme
 from plasticity.report.charts import Figure
@@ -56,7 +57,7 @@ def write(comparison: Comparison, root: Path = Path()) -> int:
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(path, frame_csv(frame))
 
 
 def _figures(body: Sequence[Section]) -> list[Figure]:

@@ -1,6 +1,5 @@
 """The scorecard: one row for each claim, with the verdict and what it rests on."""
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from markupsafe import Markup
 
 from plasticity import ranks
 from plasticity.claims import BOUNDED, EXPECTS
+from plasticity.escapes import markdown as escaped
 from plasticity.report import parts, theme
 from plasticity.report.comparison.verdicts import Contrast, Correlation, Decision
 from plasticity.report.parts import MISSING
@@ -196,24 +196,19 @@ def markdown(decisions: Sequence[Decision]) -> str:
     rows = [("claim", "the paper", "here (95 % interval, n)", "verdict"), ("---",) * 4]
     for entry in entries(decisions):
         found = [
-            f"{_plain(line.text)}: {line.value}" + (f" (n {line.n})" if line.n != MISSING else "")
+            f"{escaped(line.text)}: {line.value}" + (f" (n {line.n})" if line.n != MISSING else "")
             for line in entry.lines
         ]
         verdict = f"**{entry.verdict}**"
         rows.append(
             (
-                f"{entry.name}: {_plain(entry.says)}",
-                _plain(entry.paper),
+                f"{escaped(entry.name)}: {escaped(entry.says)}",
+                escaped(entry.paper),
                 "<br>".join(found),
                 verdict,
             )
         )
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def _plain(text: str) -> str:
-    """Return text that neither ends a cell nor becomes HTML."""
-    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def seeds_frame(decisions: Sequence[Decision]) -> pd.DataFrame:
