@@ -32,8 +32,9 @@ def main() -> None:
 
     comparison = gather.read(asked)
     size = page.write(comparison)
+    width = 2 + max((len(claim.name) for claim in asked.claims), default=0)
     for decision in comparison.decisions:
-        print(f"{decision.verdict:14}{decision.claim.name:6}{decision.claim.says}")
+        print(f"{decision.verdict:14}{decision.claim.name:{width}}{decision.claim.says}")
     if arguments.difference is not None:
         for plan in planner.plans(comparison, arguments.difference):
             needed = "too many" if plan.to_find is None else plan.to_find

@@ -1,6 +1,7 @@
 """Claims: checked with all their errors before a study runs."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,24 @@ STUDY = {
         "alone": {"op": "prune", "retrain.variants": ["physical_fresh"]},
     },
 }
+FIRST_STUDIES = {
+    "growth_events",
+    "integration",
+    "interventions",
+    "laptop",
+    "mechanism",
+    "paper_allocation",
+    "paper_cifar10",
+    "paper_cifar100",
+    "paper_mlp",
+    "paper_selection",
+    "paper_streams",
+    "quick",
+    "streams",
+    "tickets",
+}
+NUMBERED = re.compile(r"[A-Z]\d+[a-z]?")
+SLUG = re.compile(r"[a-z]+(-[a-z0-9]+)+")
 CLAIM = {
     "says": "Grow is better",
     "expects": "more",
@@ -95,6 +114,20 @@ def test_the_margin_is_the_claims_or_the_studys_and_a_factor_where_it_is_about_a
     ratio = {"metric": "newborn.act birth", "contrasts": [["grow_20", 1]]}
     assert read(ratio, margin=0.7).margin == 0
     assert read(ratio | {"expects": "not_less", "margin": 1.1}).margin == math.log(1.1)
+
+
+def test_a_claim_of_a_later_study_has_a_name_that_no_other_claim_has():
+    """Letter and number are the paper's claims and the questions of the first studies."""
+    named = {
+        path.stem: list(read_yaml(path).get("claims", {}))
+        for path in sorted((ROOT / "studies").glob("*.yaml"))
+    }
+    numbered = {name for name, ids in named.items() if any(map(NUMBERED.fullmatch, ids))}
+    assert numbered <= FIRST_STUDIES
+    slugs = [one for ids in named.values() for one in ids if not NUMBERED.fullmatch(one)]
+    assert [one for one in slugs if not SLUG.fullmatch(one)] == []
+    assert [one for one in set(slugs) if slugs.count(one) > 1] == []
+    assert slugs
 
 
 WRONG = {

@@ -87,6 +87,25 @@ def test_a_layer_that_is_left_out_is_all_of_them(whole: Comparison) -> None:
     assert parts[0] == pytest.approx((parts[1] + parts[2]) / 2)
 
 
+def test_a_bound_in_every_layer_is_a_contrast_for_each(tmp_path: Path) -> None:
+    """Between the ratios of two layers lies a bound that one keeps and the other does not."""
+    sides = ["grow_50 newborn.grad birth fc1", "grow_50 newborn.grad birth fc2"]
+    whole = write_study(tmp_path / "a", ARMS)
+    logs = [
+        [*whole.values(Reference("grow_50", "newborn.grad", ("birth", layer))).by_seed.values()]
+        for layer in ("fc1", "fc2")
+    ]
+    bound = math.exp((np.mean(logs[0]) + np.mean(logs[1])) / 2)
+    claim = {"says": "x", "expects": "more", "metric": "newborn.grad birth"}
+    claims = {"every": claim | {"contrasts": [[side, bound] for side in sides]}}
+    (decision,) = write_study(tmp_path / "b", ARMS, claims).decisions
+    kept = [float(np.mean(part)) > math.log(bound) for part in logs]
+    assert sorted(kept) == [False, True]
+    told = {True: "supported", False: "contradicted"}
+    assert [one.verdict for one in decision.contrasts] == [told[one] for one in kept]
+    assert decision.verdict == "contradicted"
+
+
 def test_a_stream_is_the_first_one_of_the_experiment_unless_it_is_named(whole: Comparison) -> None:
     rows = read_table("continual", "seeds", whole.arm("grow_50").folders[0])
     rows = rows[rows["stream"] == "random_labels"]

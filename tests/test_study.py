@@ -149,9 +149,9 @@ WRONG = {
         ["conditions.a_s0: its arm would be 'a', as that of 'a', from which it differs in more"],
     ),
     "claim about a part of an arm": (
-        with_conditions(a_s0={}, a_s3={"train.first_seed": 3})
-        | {"claims": {"c": {"says": "x", "expects": "more", "contrasts": [["a_s3", 50]]}}},
-        ["unknown condition 'a_s3'; did you mean 'a'?"],
+        with_conditions(dense_s0={}, dense_s3={"train.first_seed": 3})
+        | {"claims": {"c": {"says": "x", "expects": "more", "contrasts": [["dense_s3", 50]]}}},
+        ["unknown condition 'dense_s3'; did you mean 'dense'?"],
     ),
     "no mapping": ("[1]", ["expected a mapping"]),
     "key that stands twice": ("title: a\ntitle: b\n", ["'title' stands twice"]),

@@ -17,7 +17,7 @@ def timed(folder: Path, seconds: dict[str, int], missing: tuple[str, ...]):
     """Return a study some of whose conditions know how long they took."""
     comparison = write_study(folder, ARMS, stages=["train"], missing=missing)
     for name, value in seconds.items():
-        path = folder / place(comparison.study, comparison.arm(name).condition) / DONE
+        path = folder / place(comparison.study, comparison.arm(name).parts[0].condition) / DONE
         write_json(path, read_json(path) | {"seconds": value})
     return comparison.study
 
