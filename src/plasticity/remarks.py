@@ -145,6 +145,7 @@ FAMILIES: Mapping[str, Mapping[str, catalogue.Entry]] = {
 }
 """Families of rules of ``intervention``; the first rule of each is the default."""
 IN_STREAMS = {
+    "train.first_seed": 0,
     "train.momentum": 0.0,
     "train.weight_decay": 0.0,
     "train.schedule": "cosine",
@@ -225,8 +226,8 @@ def _on_streams(params: Params) -> list[str]:
     if not runs:
         return []
     lines = [
-        f"{key}: {_told(params, key)} has no effect in streams: they have a constant rate, whole "
-        "batches, online accuracy, and the optimizer of continual"
+        f"{key}: {_told(params, key)} has no effect in streams: they have seeds of their own, a "
+        "constant rate, whole batches, online accuracy, and the optimizer of continual"
         for key, default in IN_STREAMS.items()
         if value_of(params, key) != default
     ]
