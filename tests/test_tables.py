@@ -117,6 +117,18 @@ def test_a_value_that_does_not_fit_its_column_is_refused(column, value):
         write(TASK | {column: value})
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx", "\rx", "a\rb", "a\x1bb"])
+def test_a_text_that_a_spreadsheet_computes_or_a_reader_breaks_is_refused(text):
+    with pytest.raises(CheckError, match="continual/tasks: units is"):
+        write(TASK | {"units": text})
+
+
+def test_a_table_that_is_too_big_is_not_read(monkeypatch):
+    monkeypatch.setattr(tables, "MOST_BYTES", 10)
+    with pytest.raises(DataError, match=r"tasks\.csv: could not be read \(has more than 10 bytes"):
+        written_and_read(TASK)
+
+
 def test_a_row_without_a_column_is_refused():
     with pytest.raises(CheckError, match="continual/tasks: got columns"):
         write({column: value for column, value in TASK.items() if column != "loss"})

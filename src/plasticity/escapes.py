@@ -70,6 +70,8 @@ def unprintable(text: str, spaces: str = "\n\t") -> str | None:
 
     New lines and tabs are no such characters: pages show them as spaces. A name has no ``spaces``.
     """
+    if text.isprintable():
+        return None
     wrong = (one for one in text if one not in spaces and unicodedata.category(one) in _CONTROLS)
     return next((ascii(one) for one in wrong), None)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plasticity.errors import CheckError, DataError
-from plasticity.escapes import brief, csv_text, is_formula, quoted
+from plasticity.escapes import brief, csv_text, is_formula, quoted, unprintable
 from plasticity.files import read_text, remedy, table_path, write_text
 
 if TYPE_CHECKING:
@@ -297,10 +297,10 @@ def _checked(row: Row, schema: Mapping[str, type], name: str) -> Row:
             raise CheckError(
                 f"{name}: {column} is {quoted(value)}, expected a finite {kind.__name__}"
             )
-        if isinstance(value, str) and is_formula(value):
+        if isinstance(value, str) and (is_formula(value) or unprintable(value)):
             raise CheckError(
-                f"{name}: {column} is {quoted(value)}, which spreadsheets would compute; expected "
-                "a text that starts with none of = + - @"
+                f"{name}: {column} is {quoted(value)}, expected a text without control characters "
+                "that starts with none of = + - @, which spreadsheets would compute"
             )
     return row
 
