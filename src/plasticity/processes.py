@@ -25,6 +25,8 @@ KEPT = (
 the installation, how far a repository is searched for. Any other is not handed on."""
 OF_DVC = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVCLIVE_RESUME")
 """What a stage of DVC knows of its own run; not handed on."""
+MUCH = 600
+"""Characters of what a program said that are worth quoting."""
 NO_FILE = os.devnull
 ANSWERS: Mapping[str, str] = {
     "core.hooksPath": NO_FILE,
@@ -152,7 +154,3 @@ def _printed(done: subprocess.CompletedProcess[str], name: str) -> str:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         raise PlasticityError(f"{name}: {said[:MUCH]}")
     return done.stdout
-
-
-MUCH = 600
-"""Characters of what a program said that are worth quoting."""
