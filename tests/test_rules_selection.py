@@ -24,8 +24,9 @@ def draws_of(seeds: int) -> list[np.random.Generator]:
     return [rng.stream(seed, "edit", 0, 1) for seed in range(seeds)]
 
 
-def utility_of(family: str, name: str, view: LayerView, draws=None) -> Tensor:
-    options: Options = {n: o.default for n, o in ENTRIES[family][name].options.items()}
+def utility_of(family: str, name: str, view: LayerView, draws=None, **chosen: str) -> Tensor:
+    defaults = {n: o.default for n, o in ENTRIES[family][name].options.items()}
+    options: Options = {**defaults, **chosen}
     draws = draws_of(view.alive.shape[0]) if draws is None else draws
     return TABLES[family][name](view, draws, options)
 
@@ -240,6 +241,20 @@ def test_a_rule_agrees_with_its_golden_example(family, name):
     wanted = torch.tensor(expected, dtype=torch.float64)
     matters = ~wanted.isnan()
     torch.testing.assert_close(utility[matters], wanted[matters], rtol=1e-6, atol=1e-12)
+
+
+def test_the_magnitude_over_all_inputs_has_the_initial_weights_of_masked_slots_in_it():
+    """Lillo & Cheney 2026, section 3, read as a mean of the whole row: (1 + 3 + 2) / 3,
+    (0.5 + 0.5 + 8) / 3 and (0 + 2 + 1) / 3, so the last unit goes; over inputs that are alive the
+    second goes, of means 2, 0.5 and 1."""
+    view = hand_view(
+        incoming=((1.0, -3.0, 2.0), (0.5, 0.5, -8.0), (0.0, -2.0, 1.0)),
+        input_alive=(True, True, False),
+    )
+    alive = utility_of("prune", "incoming_magnitude", view, inputs="alive")
+    assert alive.tolist() == [[2.0, 0.5, 1.0]]
+    whole = utility_of("prune", "incoming_magnitude", view, inputs="all")
+    assert whole.tolist() == [[2.0, 3.0, 1.0]]
 
 
 def test_of_two_copies_the_lower_slot_stays():

@@ -260,9 +260,12 @@ def test_a_parameter_that_came_later_changes_no_hash_where_it_says_what_was_befo
 ):
     """The hash is that of parameters that do not have it."""
     (condition, _) = read(TWO).conditions
-    section, key = name.split(".")
     tree = condition.params.model_dump(mode="json")
-    assert tree[section].pop(key) == study.LATER[name]
+    *path, last = name.split(".")
+    place = tree
+    for part in path:  # the name of a rule stands for its options
+        place = place["options"] if place.get("rule") == part else place[part]
+    assert place.pop(last) == study.LATER[name]
     with_it = study._digest(condition.params, ("train",))
 
     def dumped(params, mode, include):  # noqa: ARG001 (as pydantic calls it)
@@ -270,6 +273,20 @@ def test_a_parameter_that_came_later_changes_no_hash_where_it_says_what_was_befo
 
     monkeypatch.setattr(type(condition.params), "model_dump", dumped)
     assert study._digest(condition.params, ("train",)) == with_it
+
+
+def test_an_option_that_came_later_is_left_out_with_its_old_meaning_of_its_own_rule_alone(
+    monkeypatch,
+):
+    name = "intervention__selection__prune"
+    alive = {"rule": "incoming_magnitude", "inputs": "alive"}
+    assert hash_with(**{name: alive}) == hash_with()
+    assert hash_with(**{name: alive | {"inputs": "all"}}) != hash_with()
+    other = {"rule": "contribution", "kind": "contribution"}
+    once = hash_with(**{name: other})
+    later = {"intervention.selection.prune.incoming_magnitude.kind": "contribution"}
+    monkeypatch.setattr(study, "LATER", study.LATER | later)
+    assert hash_with(**{name: other}) == once
 
 
 def test_all_results_that_are_kept_are_found():

@@ -47,7 +47,7 @@ STEPS = 50
 NONE = Choice(rule="none", options={})
 RULES = Rules(
     grow=Choice(rule="activation_frequency", options={}),
-    prune=Choice(rule="incoming_magnitude", options={}),
+    prune=Choice(rule="incoming_magnitude", options={"inputs": "alive"}),
     insertion=Choice(rule="late_init", options={}),
     optimizer_state=Choice(rule="zero_step", options={}),
 )

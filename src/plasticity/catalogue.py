@@ -80,7 +80,12 @@ GROW_SELECTION = {
 }
 
 PRUNE_SELECTION = {
-    "incoming_magnitude": Entry("smallest mean |incoming weight|", _PAPER, "alive"),
+    "incoming_magnitude": Entry(
+        "smallest mean |incoming weight|",
+        _PAPER,
+        "alive",
+        {"inputs": Name("alive", ("alive", "all"))},
+    ),
     "random": Entry("random", "control", "alive"),
     "outgoing_magnitude": Entry("smallest mean |outgoing weight|", "Han et al. 2015", "alive"),
     "path_norm": Entry(

@@ -37,9 +37,11 @@ LATER: Mapping[str, Any] = {
     "train.last_batch": "keep",
     "intervention.regularizer": {"rule": "none", "options": {}},
     "intervention.normalisation": {"rule": "none", "options": {}},
+    "intervention.selection.prune.incoming_magnitude.inputs": "alive",
 }
 """Parameters that came when results were kept already, each with the value that means what was
-before it: with that value it is no part of the hash, so the results are still found."""
+before it: with that value it is no part of the hash, so the results are still found. After the
+parameter of a rule stand the name of the rule and its option, which other rules do not have."""
 MOST_CONDITIONS = 500
 DONE, FAILED = "condition.json", "failed.json"
 """What stands in a condition's folder beside its tables, or instead of them."""
@@ -276,14 +278,25 @@ def _digest(params: sections.Params, stages: Collection[str]) -> str:
     sections = params.model_dump(mode="json", include=seen)
     sections.get("train", {}).pop("workers", None)
     for name, before in LATER.items():
-        section, key = name.split(".")
-        if sections.get(section, {}).get(key) == before:
-            del sections[section][key]
+        *path, last = name.split(".")
+        place = _inside(sections, path)
+        if place.get(last) == before:
+            del place[last]
     if params.dataset != "folder":
         for unread in ("folder", "image_size"):  # by any other data set
             sections.get("data", {}).pop(unread, None)
     inputs = {"params": sections, "stages": sorted(stages), "results": RESULTS_VERSION}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _inside(tree: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """Return the mapping at the end of a path, or an empty one where there is none.
+
+    The name of a rule leads to its options where the parameter has that rule.
+    """
+    for name in path:
+        tree = tree.get("options", {}) if tree.get("rule") == name else tree.get(name, {})
+    return tree
 
 
 def _equal_conditions(conditions: Sequence[Condition]) -> list[str]:

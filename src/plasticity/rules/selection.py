@@ -2,8 +2,8 @@
 
 A rule computes, for every slot; ``edit`` chooses. It reads the layer before the event (a view),
 one generator per seed and its own options, and returns (S, H). Weights from masked inputs and to
-masked consumers never count: they take no part in the network. Means over images are also means
-over the places of a convolution's map, unless a rule says otherwise.
+masked consumers do not count, as they take no part in the network; one option says otherwise. Means
+over images are also means over the places of a convolution's map, unless a rule says otherwise.
 """
 # ruff: noqa: ARG001
 # Every rule takes the same three arguments, whether or not it needs them.
@@ -52,12 +52,16 @@ def activation(view: LayerView, draws: Draws, options: Options) -> Tensor:
 
 
 def incoming_magnitude(view: LayerView, draws: Draws, options: Options) -> Tensor:
-    """Return the mean |incoming weight| of each slot over the inputs that are alive.
+    """Return the mean |incoming weight| of each slot.
 
-    Source: Lillo & Cheney 2026, section 3. Deviation: the paper does not say whether weights from
-    masked inputs count; here they do not.
+    With ``inputs: alive`` over the inputs that are alive. With ``inputs: all`` over the whole row
+    of the weight matrix: a weight from a masked input counts with its initial value, which the slot
+    keeps.
+
+    Source: Lillo & Cheney 2026, section 3, which does not say over which inputs.
     """
-    return _mean_magnitude(view.incoming, view.input_alive)
+    every = torch.ones_like(view.input_alive)
+    return _mean_magnitude(view.incoming, every if options["inputs"] == "all" else view.input_alive)
 
 
 def outgoing_magnitude(view: LayerView, draws: Draws, options: Options) -> Tensor:
