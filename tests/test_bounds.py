@@ -60,7 +60,7 @@ BOMBS = {
     "in the place of a text": f"{nested(9)}\nreport: {{title: *a8}}",
     "itself": "a: &a [*a]",
     "itself deeper": "a: &a {b: [1, {c: *a}]}",
-    "many values": f"a: [{'1,' * 30_000}]",
+    "many values": f"a: [{'1,' * 400_000}]",
     "deep": f"a: {'[' * 3000}{']' * 3000}",
     "a long text": f"a: {'x' * 1_100_000}",
     "long comments": f"a: 1\n{'# comment' * 200_000}",
