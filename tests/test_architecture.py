@@ -58,6 +58,7 @@ LAYERS = {
         "plasticity.image_folder",
         "plasticity.network",
         "plasticity.optim",
+        "plasticity.precision",
         "plasticity.probe",
         "plasticity.raw",
         "plasticity.regression",

@@ -200,6 +200,10 @@ WRONG = {
         {"op": "grow", "compactness": "0.05"},
         ["compactness:", "0.05", "seed_fraction", "0.1"],
     ),
+    "bfloat16 on cuda": (
+        {"train.precision": "bfloat16", "train.device": "cuda"},
+        ["train.device:", "cuda", "bfloat16", "train.device: cpu"],
+    ),
     "allocation for another depth": (
         {"edit.allocation": "ends_skewed"},
         ["edit.allocation:", "three", "2"],

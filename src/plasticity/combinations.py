@@ -68,6 +68,11 @@ def impossible(params: Params) -> list[str]:
             f"({edit.seed_fraction}) and cannot end below it",
         ),
         (
+            train.precision == "bfloat16" and train.device == "cuda",
+            "train.device: got cuda, but train.precision is bfloat16, which is for the cpu and "
+            "untried on cuda; use train.device: cpu, or train.precision: float32",
+        ),
+        (
             train.optimizer == "adam" and train.momentum != 0,
             f"train.momentum: got {train.momentum}, but adam has its own moments; use 0.0",
         ),

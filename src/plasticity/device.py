@@ -7,19 +7,25 @@ import torch
 from plasticity.errors import DeviceError
 
 
-def resolve_device(wanted: str) -> str:
-    """Return ``cpu`` or ``cuda``.
+def resolve_device(wanted: str, precision: str = "float32") -> str:
+    """Return ``cpu`` or ``cuda`` for ``train.device`` and ``train.precision``.
 
     Raises
     ------
     DeviceError
-        When ``cuda`` is asked for and there is none.
+        When ``cuda`` is asked for and there is none, or found for a precision of the cpu alone.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
             "train.device: got cuda, but torch sees no CUDA device here; use auto or cpu"
         )
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    found = "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    if found == "cuda" and precision != "float32":
+        raise DeviceError(
+            f"train.device: {wanted} found cuda, but train.precision is {precision}, which is for "
+            "the cpu and untried on cuda; use train.device: cpu, or train.precision: float32"
+        )
+    return found
 
 
 def prepare_process() -> None:

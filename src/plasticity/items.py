@@ -61,7 +61,7 @@ class Outcome:
 
 def stage_items(params: Params, stage: str, variants: Sequence[str], seeds: range) -> list[Item]:
     """Return the jobs of a stage: every variant for every group of seeds."""
-    on_gpu = resolve_device(params.train.device) == "cuda"
+    on_gpu = resolve_device(params.train.device, params.train.precision) == "cuda"
     size = len(seeds) if on_gpu else GROUP_SIZE[params.network.kind]
     groups = [tuple(seeds[start : start + size]) for start in range(0, len(seeds), size)]
     return [Item(stage, variant, group) for variant in variants for group in groups]

@@ -14,6 +14,7 @@ from torch import Tensor
 from plasticity import optim
 from plasticity.data import Batch, Images
 from plasticity.edit import Context
+from plasticity.precision import Twin, twin
 from plasticity.rules import gate
 from plasticity.rules.regularizer import Pull
 from plasticity.schedule import Event
@@ -101,6 +102,8 @@ class Job:
     """Whether units are measured; a trained weight never depends on it."""
     rates: tuple[float, ...] | None = None
     """A factor of each seed's learning rate, or None for 1: grids of rates train side by side."""
+    products: torch.dtype | None = None
+    """Of the products of training, None for that of the weights."""
     watch: Watch | None = None
     """In a stream; there no event is recorded by itself, as there may be one at every step."""
 
@@ -144,6 +147,16 @@ class Run:
     progress: Progress
     _start: tuple[WorkingCopy, Weights] | None = None
     """What ``start_weights`` gathered, and for which copy."""
+    _twin: tuple[WorkingCopy, Twin] | None = None
+    """What ``computed`` made, and for which copy."""
+
+    def computed(self) -> Twin:
+        """Return what the engine computes on, up to date with the working copy."""
+        if self._twin is None or self._twin[0] is not self.copy:
+            made = twin(self.copy.weights, self.copy.grads, self.job.products)
+            self._twin = self.copy, made
+        self._twin[1].refresh()
+        return self._twin[1]
 
     def start_weights(self) -> Weights:
         """Return the initial weights of the working copy's units."""

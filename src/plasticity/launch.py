@@ -43,7 +43,7 @@ def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome]
     DeviceError, StorageError
         As they occur.
     """
-    device = resolve_device(params.train.device)
+    device = resolve_device(params.train.device, params.train.precision)
     folder = files.state_root() / checkpoint_folder.name_of(params, stage, device, work)
     started = time.monotonic()
     workers = _num_workers(params, device, len(work))

@@ -5,6 +5,10 @@ K alive units, O outputs of the next layer, C classes. The seed axis is first an
 
 Masked and compact networks are one function: ``forward`` with ``alive`` at full capacity and
 without it on the alive units alone (``plasticity.state``) give the same logits and gradients.
+
+A product (a convolution or a matrix product) has the precision of its layer's weights. What lies
+between products has that of the biases: activations, sums over the batch, the loss. With weights
+of one precision nothing is converted (``plasticity.precision`` makes others).
 """
 
 from collections.abc import Callable
@@ -24,6 +28,7 @@ class Map:
     """What one convolution of one seed leaves."""
 
     entered: Tensor
+    """In the precision of the product."""
     convolved: Tensor
     """What was pooled: pre-activations, or activations where the function is not monotone."""
     index: Tensor
@@ -41,7 +46,8 @@ class Trace:
     trunk: tuple[tuple[Map, ...], ...]
     """For each seed, for each convolution."""
     inputs: tuple[Tensor, ...]
-    """(S, B, I): what enters each fully connected layer, masked units as 0."""
+    """(S, B, I): what enters each fully connected layer, masked units as 0, in the precision of its
+    product."""
     z: tuple[Tensor, ...]
     """(S, B, H) for each hidden layer: pre-activations, or h where ReLU has overwritten them.
     Where they are normalised, what came of that, never overwritten."""
@@ -115,13 +121,16 @@ def forward(
     """
     depth = len(weights.filters)
     features, trunk = _trunk_forward(weights, x, activation, scale)
-    inputs: list[Tensor] = [features]
+    inputs: list[Tensor] = []
     pre: list[Tensor] = []
     hidden: list[Tensor] = []
     deviations: list[Tensor] = []
     last = len(weights.incoming) - 1
+    h = features
     for layer, (incoming, bias) in enumerate(zip(weights.incoming, weights.bias, strict=True)):
-        z = torch.baddbmm(bias[:, None], inputs[-1], incoming.mT)  # (S, B, H)
+        inputs.append(h.to(incoming.dtype))
+        z = torch.baddbmm(bias.to(incoming.dtype)[:, None], inputs[-1], incoming.mT)  # (S, B, H)
+        z = z.to(bias.dtype)
         if layer == last:
             return Trace(trunk, tuple(inputs), tuple(pre), tuple(hidden), z, tuple(deviations))
         factor = None if scale is None else scale[depth + layer]
@@ -133,7 +142,7 @@ def forward(
         h = activation.value(entered, activation.slope(depth + layer), 2)
         pre.append(z)
         hidden.append(h)
-        inputs.append(h if factor is None else h * repeated(factor, activation.copies)[:, None])
+        h = h if factor is None else h * repeated(factor, activation.copies)[:, None]
     raise AssertionError("a network has a classifier")
 
 
@@ -160,15 +169,18 @@ def _trunk_forward(
             zip(weights.filters, weights.filter_bias, strict=True)
         ):
             slope = activation.slope(layer, seed)
-            convolved = torch.conv2d(h, filters[seed], bias[seed], padding=1)
-            if activation.monotone:
+            entered = h.to(filters.dtype)
+            added = bias[seed].to(filters.dtype)
+            convolved = torch.conv2d(entered, filters[seed], added, padding=1)
+            if activation.monotone:  # pooling chooses, which no precision changes
                 z, index = aten.max_pool2d_with_indices(convolved, [2, 2], [2, 2])
+                z = z.to(bias.dtype)
                 out = after = activation.value(z, slope, 1)
             else:
-                z = convolved
+                z = convolved.to(bias.dtype)
                 convolved = after = activation.value(z, slope, 1)
                 out, index = aten.max_pool2d_with_indices(convolved, [2, 2], [2, 2])
-            maps.append(Map(h, convolved, index, z, after))
+            maps.append(Map(entered, convolved, index, z, after))
             factor = None if scale is None else scale[layer]
             if factor is not None:
                 out = out * repeated(factor[seed], activation.copies)[:, None, None]
@@ -217,7 +229,7 @@ def backward(  # noqa: PLR0913 (a pass over the network, its parts all explicit)
     grad_logits
         (S, B, C): dL/dlogits, the loss being a mean over B and a sum over S.
     grads
-        Filled in place; None when only the flow is asked for.
+        Filled in place, in the precisions of ``weights``; None when only the flow is asked for.
     activation, scale
         As in ``forward``.
     through_trunk
@@ -228,15 +240,16 @@ def backward(  # noqa: PLR0913 (a pass over the network, its parts all explicit)
     errors: list[Tensor] = [grad_logits]
     for layer in range(len(weights.incoming) - 1, -1, -1):
         delta = errors[-1]
+        error = delta.to(weights.incoming[layer].dtype)
         if grads is not None:
             # Of one example it is an outer product, three times as fast and the same bits.
             product = torch.mul if delta.shape[1] == 1 else torch.bmm
-            product(delta.mT, trace.inputs[layer], out=grads.incoming[layer])
+            product(_rows(error), trace.inputs[layer], out=grads.incoming[layer])
             torch.sum(delta, 1, out=grads.bias[layer])
         if layer == 0:
             break
         unit = depth + layer - 1
-        flow = torch.bmm(delta, weights.incoming[layer])  # (S, B, H)
+        flow = torch.bmm(error, weights.incoming[layer]).to(delta.dtype)  # (S, B, H)
         flows.append(flow)
         z, h = trace.z[layer - 1], trace.hidden[layer - 1]
         delta = activation.pull(flow, z, h, activation.slope(unit), 2)
@@ -247,9 +260,14 @@ def backward(  # noqa: PLR0913 (a pass over the network, its parts all explicit)
         errors.append(delta)
     trunk: tuple[tuple[Tensor, ...], ...] = ()
     if weights.filters and (grads is not None or through_trunk):
-        flow = torch.bmm(errors[-1], weights.incoming[0])
+        flow = torch.bmm(errors[-1].to(weights.incoming[0].dtype), weights.incoming[0])
         trunk = _trunk_backward(weights, trace, flow, grads, activation, scale)
     return Flow(trunk, tuple(reversed(flows)), tuple(reversed(errors)))
+
+
+def _rows(error: Tensor) -> Tensor:
+    """Return (S, B, O) as (S, O, B); in bfloat16 laid out anew, for which products are faster."""
+    return error.mT.contiguous() if error.dtype == torch.bfloat16 else error.mT
 
 
 def _trunk_backward(
@@ -260,11 +278,12 @@ def _trunk_backward(
     activation: Activation,
     scale: Scale | None,
 ) -> tuple[tuple[Tensor, ...], ...]:
+    between = weights.bias[-1].dtype
     flows = []
     for seed, maps in enumerate(trace.trunk):
         pooled = [part // 2 for part in maps[-1].convolved.shape[2:]]
         flow = grad[seed].view(grad.shape[1], -1, *pooled)
-        flow = flow.contiguous(memory_format=torch.channels_last)
+        flow = flow.contiguous(memory_format=torch.channels_last).to(between)
         seen: list[Tensor] = []
         for layer in range(len(maps) - 1, -1, -1):
             part = maps[layer]
@@ -282,7 +301,7 @@ def _trunk_backward(
                 flow = flow * factor[seed][:, None, None]
             filters = weights.filters[layer][seed]
             flow, grad_filters, grad_bias = aten.convolution_backward(
-                flow,
+                flow.to(filters.dtype),
                 part.entered,
                 filters,
                 bias_sizes=[filters.shape[0]],
@@ -297,6 +316,8 @@ def _trunk_backward(
             if grads is not None:
                 grads.filters[layer][seed].copy_(grad_filters)
                 grads.filter_bias[layer][seed].copy_(grad_bias)
+            if layer > 0:
+                flow = flow.to(between)
         flows.append(tuple(reversed(seen)))
     return tuple(flows)
 
@@ -304,7 +325,14 @@ def _trunk_backward(
 def unpooled(flow: Tensor, part: Map) -> Tensor:
     """Return a gradient of pooled maxima as that of what was pooled."""
     spread: Tensor = aten.max_pool2d_with_indices_backward(
-        flow, part.convolved, [2, 2], [2, 2], [0, 0], [1, 1], ceil_mode=False, indices=part.index
+        flow.to(part.convolved.dtype),
+        part.convolved,
+        [2, 2],
+        [2, 2],
+        [0, 0],
+        [1, 1],
+        ceil_mode=False,
+        indices=part.index,
     )
     return spread
 

@@ -23,6 +23,7 @@ from plasticity.errors import ConfigError
 from plasticity.job import Evaluation, Job, Learning, Watch
 from plasticity.learners import StreamRun
 from plasticity.network import squared_error
+from plasticity.precision import PRODUCTS
 from plasticity.regression import BITS, RegressionStream
 from plasticity.rng import stream as rng_stream
 from plasticity.rules import activation, regularizer
@@ -391,7 +392,25 @@ def _shared(
         "activation": fixed,
         "learning": Learning(chosen.gate, chosen.trainability, utility, pull),
         "through_trunk": params.edit.layers == "all",
+        "products": _products(params, setting),
     }
+
+
+def _products(params: Params, setting: Setting) -> torch.dtype | None:
+    """Return the type of training's products, or None for that of the weights.
+
+    Raises
+    ------
+    ConfigError
+        For another type than that of the weights where these are no float32.
+    """
+    products = PRODUCTS[params.train.precision]
+    if products is not None and setting.dtype != torch.float32:
+        raise ConfigError(
+            f"train.precision: got {params.train.precision}, but weights are {setting.dtype}; it "
+            "is defined for float32 weights"
+        )
+    return products
 
 
 def _context(

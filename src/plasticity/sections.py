@@ -242,6 +242,8 @@ class Train(Section):
     """How the network learns."""
 
     device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
+    """Of training's products; weights, optimizer, loss, probes and evaluation are float32."""
     workers: Size
     seeds: Annotated[int, Field(ge=1, le=1000)]
     first_seed: Annotated[int, Field(ge=0, le=1_000_000)]

@@ -35,6 +35,7 @@ LATER: Mapping[str, Any] = {
     "train.first_seed": 0,
     "train.hold": 0.6,
     "train.last_batch": "keep",
+    "train.precision": "float32",
     "intervention.regularizer": {"rule": "none", "options": {}},
     "intervention.normalisation": {"rule": "none", "options": {}},
     "intervention.selection.prune.incoming_magnitude.inputs": "alive",

@@ -135,11 +135,13 @@ def advance(current: Run) -> None:
     job, copy, progress = current.job, current.copy, current.progress
     x, labels = job.batches(current.step)
     activation, scale = job.activation_at(current.step), current.scale()
-    trace = forward(copy.weights, x, activation, scale)
+    twin = current.computed()
+    trace = forward(twin.weights, x, activation, scale)
     loss, grad_logits = job.context.loss_of(trace.logits, labels)
     correct = trace.logits.argmax(-1) == labels
     means = torch.stack([loss.double().mean(1), correct.double().mean(1)])
-    backward(copy.weights, trace, grad_logits, copy.grads, activation, scale)
+    backward(twin.weights, trace, grad_logits, twin.grads, activation, scale)
+    twin.collect()
     losses, rights = means.tolist()  # after the backward pass, for which a GPU need not wait then
     windows.tally(current, losses, rights)
     pull = job.learning.pull
