@@ -97,6 +97,7 @@ OTHER: Mapping[str, Any] = {
     "train.schedule": "constant",
     "train.hold": 0.5,
     "train.last_batch": "drop",
+    "train.precision": "bfloat16",
     "train.augment": "crop_flip",
     "measure.enabled": False,
     "measure.accuracy_on": "validation",

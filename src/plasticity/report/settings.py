@@ -21,6 +21,7 @@ PLAIN = {
     "train.schedule": "cosine",
     "train.hold": 0.6,
     "train.last_batch": "keep",
+    "train.precision": "float32",
 }
 """Parameters that are no rule, with their defaults: those that change what is compared."""
 OWN = {
