@@ -146,10 +146,11 @@ def test_a_part_of_an_arm_that_failed_or_is_of_other_code_is_told_by_its_own_nam
 ) -> None:
     comparison = parted(tmp_path, whole, missing=("grow_50_s2",))
     parts = {part.name: part for part in comparison.parts}
-    record = {"error": "no luck", "log": ["a line"], "results_version": RESULTS_VERSION}
-    write_json(parts["grow_50_s2"].folder / study.FAILED, record)
-    other = {"results_version": RESULTS_VERSION, "code": CODE | {"src": "d" * 40}}
-    write_json(parts["prune_50_s0"].folder / study.DONE, other)
+    record = {"condition": "x", "results_version": RESULTS_VERSION, "code": CODE}
+    failure = {"error": "no luck", "log": ["a line"]}
+    write_json(parts["grow_50_s2"].folder / study.FAILED, record | failure)
+    other = {"code": CODE | {"src": "d" * 40}}
+    write_json(parts["prune_50_s0"].folder / study.DONE, record | other)
     again = gather.read(comparison.study, tmp_path)
     section = failures.section(again)
     assert section is not None
