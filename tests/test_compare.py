@@ -351,7 +351,7 @@ def test_a_study_that_does_not_exist_ends_with_2(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["[]", "3", "{}", '{"results_version": 1, "code": "x"}'])
 def test_a_record_that_is_none_is_named(tmp_path: Path, content: str) -> None:
     comparison = write_study(tmp_path, ARMS, CLAIMS)
-    path = comparison.arm("prune_50").folder / "condition.json"
+    path = comparison.arm("prune_50").folders[0] / "condition.json"
     path.write_text(content)
     with pytest.raises(DataError, match=f"^{re.escape(str(path))}: is no record of a run") as error:
         gather.read(comparison.study, tmp_path)
@@ -360,7 +360,7 @@ def test_a_record_that_is_none_is_named(tmp_path: Path, content: str) -> None:
 
 def test_metrics_that_are_none_are_named(tmp_path: Path) -> None:
     comparison = write_study(tmp_path, ARMS, CLAIMS)
-    folder = comparison.arm("prune_50").folder
+    folder = comparison.arm("prune_50").folders[0]
     (folder / metrics_path("prepare")).write_text('{"data": 3}')
     with pytest.raises(DataError, match=r"metrics\.json: is not what it should be"):
         values.chance(folder)

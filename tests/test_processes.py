@@ -46,7 +46,7 @@ def project_at(folder: Path) -> Path:
 
 def cloned(root: Path) -> Path:
     """Return a clone of a project, made as for a condition, that has given an experiment back."""
-    condition = Condition("one", {}, None, "one-00000000")  # type: ignore[arg-type]
+    condition = Condition("one", {}, None, "one-00000000", "one")  # type: ignore[arg-type]
     study = Study("s", "S", ("train",), (condition,))
     job = study_clone.Job(study, condition, study_clone.committed(root))
     clone = root / ".dvc/tmp/studies/s/clones/one"
