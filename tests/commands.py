@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from plasticity import processes
 
@@ -39,15 +40,18 @@ def python(folder: Path, *arguments: str, **given: str) -> subprocess.CompletedP
 
 
 def start(
-    folder: Path, *arguments: str, group: bool = False, **given: str
+    folder: Path, *arguments: str, group: bool = False, log: IO[str] | None = None, **given: str
 ) -> subprocess.Popen[str]:
-    """Start ``python ARGUMENTS`` in a folder, in a process group of its own if asked for."""
+    """Start ``python ARGUMENTS`` in a folder, in a process group of its own if asked for.
+
+    What it prints goes into the log, or else into pipes.
+    """
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=folder,
         env=environment(**given),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=log or subprocess.PIPE,
+        stderr=log or subprocess.PIPE,
         text=True,
         start_new_session=group,
     )

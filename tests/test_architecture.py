@@ -32,6 +32,8 @@ LAYERS = {
         "plasticity.learner_catalogue",
         "plasticity.learners",
         "plasticity.leases",
+        "plasticity.lifeline",
+        "plasticity.machine",
         "plasticity.online",
         "plasticity.planning",
         "plasticity.processes",

@@ -1,5 +1,6 @@
 """Where checkpoints are kept: a changed setting never meets an old state."""
 
+import multiprocessing
 import os
 import threading
 import time
@@ -152,7 +153,12 @@ def test_checkpoints_that_nobody_touched_for_long_are_forgotten_and_nothing_else
     for name in (current, old, *others):
         os.utime(tmp_path / name / "step", long_ago)
         os.utime(tmp_path / name, long_ago)
-    checkpoint_folder.forget_old(tmp_path / current)
+    told: list[str] = []
+    checkpoint_folder.forget_old(tmp_path / current, told.append)
+    assert told == [
+        f"removed 1 checkpoint folders of {tmp_path} that nobody has touched for "
+        f"{files.KEEP_DAYS} days: {old}"
+    ]
     assert {path.name for path in tmp_path.iterdir()} == {current, new, empty, *others}
 
 
@@ -170,5 +176,69 @@ def test_what_another_process_is_saving_is_neither_old_nor_in_the_way(
     busy = tmp_path / f"train-{1:016x}"
     files.write_text(busy / "step", "")
     monkeypatch.setattr(Path, "rglob", lambda self, _: iter([self / "gone"]))
-    checkpoint_folder.forget_old(tmp_path / f"train-{2:016x}")
+    checkpoint_folder.forget_old(tmp_path / f"train-{2:016x}", print)
     assert busy.is_dir()
+
+
+def folders(root: Path, ages: dict[str, float]) -> None:
+    """Make folders of checkpoints that were touched so many days ago."""
+    for name, days in ages.items():
+        files.write_text(root / name / "step", "")
+        when = (time.time() - days * 86400,) * 2
+        os.utime(root / name / "step", when)
+        os.utime(root / name, when)
+
+
+@pytest.mark.parametrize("jump", [400, -400])
+def test_a_clock_that_jumped_makes_nothing_old(
+    jump: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current, *others = (f"train-{place:016x}" for place in range(3))
+    folders(tmp_path, dict(zip(others, (0.1, 13), strict=True)))
+    now = time.time() + jump * 86400
+    monkeypatch.setattr(time, "time", lambda: now)
+    (tmp_path / current).mkdir()
+    os.utime(tmp_path / current, (now, now))
+    checkpoint_folder.forget_old(tmp_path / current, print)
+    assert len(files.checkpoint_folders(tmp_path)) == 3
+
+
+def test_what_is_held_is_not_removed_however_old(tmp_path: Path) -> None:
+    held, old, new = (f"train-{place:016x}" for place in range(3))
+    folders(tmp_path, {held: 20, old: 20, new: 0})
+    with checkpoint_folder.held(tmp_path / held):
+        folders(tmp_path, {held: 20})
+        for name in ("lock", "owner"):
+            os.utime(tmp_path / held / name, (0, 0))
+        os.utime(tmp_path / held, (0, 0))
+        checkpoint_folder.forget_old(tmp_path / f"train-{9:016x}", print)
+    assert {path.name for path in tmp_path.iterdir()} == {held, new}
+
+
+def test_who_waited_for_a_folder_that_is_removed_holds_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock of a file that is no longer there would keep nobody away."""
+    folder = tmp_path / "a"
+    with checkpoint_folder.held(folder):
+        handle = os.open(folder / "lock", os.O_RDWR)
+        (folder / "lock").unlink()
+    real, once = os.open, [handle]
+    monkeypatch.setattr(os, "open", lambda *given: once.pop() if once else real(*given))
+    with checkpoint_folder.held(folder):
+        assert (folder / "lock").exists()
+        assert once == []
+
+
+def test_a_worker_holds_the_lock_that_it_was_given_until_it_ends(tmp_path: Path) -> None:
+    """Its parent may be killed while it writes; nobody else may write there meanwhile."""
+    context = multiprocessing.get_context("spawn")
+    with checkpoint_folder.held(tmp_path / "a") as lock:
+        worker = context.Process(target=time.sleep, args=(60,))
+        worker.lock = lock  # type: ignore[attr-defined]
+        worker.start()
+    assert checkpoint_folder._take(tmp_path / "a") is None
+    worker.kill()
+    worker.join()
+    with checkpoint_folder.held(tmp_path / "a"):
+        pass

@@ -1,11 +1,25 @@
 import errno
+import io
 import os
+import platform
+import re
 from pathlib import Path
 
+import commands
 import pytest
+import torch
+from test_recipe import params_of
 
-from plasticity import files
+from plasticity import checkpoint, checkpoint_folder, files, tables
 from plasticity.errors import ConfigError, DataError, StorageError
+from plasticity.progress import Display
+from plasticity.state import new_state
+from plasticity.weights import Weights
+
+ROOT = Path(__file__).resolve().parents[1]
+STATE = checkpoint.Checkpoint(
+    1, new_state(Weights((), (), (), (torch.zeros(1, 2),)), (), num_moments=0), {}
+)
 
 
 def fail_at_call(monkeypatch, owner, name, number):
@@ -36,8 +50,8 @@ def write_all(folder, names, content):
 
 STEPS_OF_A_WRITE = pytest.mark.parametrize(
     ("owner", "name"),
-    [(os, "fsync"), (Path, "chmod"), (Path, "replace"), (os, "fdopen")],
-    ids=["fsync", "chmod", "replace", "fdopen"],
+    [(os, "open"), (os, "fdopen"), (os, "fsync"), (Path, "replace")],
+    ids=["open", "fdopen", "fsync", "replace"],
 )
 
 # -- one file
@@ -52,11 +66,6 @@ def test_a_write_replaces_the_file_and_leaves_no_other(tmp_path):
     files.write_text(tmp_path / "a.txt", "long old content")
     files.write_text(tmp_path / "a.txt", "new")
     assert contents(tmp_path) == {"a.txt": "new"}
-
-
-def test_a_written_file_can_be_read_by_everybody(tmp_path):
-    files.write_text(tmp_path / "a.txt", "new")
-    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
 
 
 @STEPS_OF_A_WRITE
@@ -268,3 +277,112 @@ def test_what_goes_wrong_with_a_file_s_content_is_told_of_the_file(tmp_path, err
         raise error
     assert str(told.value).startswith(f"{tmp_path}/a.json: is not what it should be (")
     assert "\n" not in str(told.value)
+
+
+# -- permissions, faults of the disk
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_has_the_permissions_that_the_umask_leaves(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        files.write_text(tmp_path / "a.txt", "new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode
+
+
+def test_what_a_killed_process_left_unfinished_goes_with_the_next_write(tmp_path):
+    """A process that is still there, or of another machine, may be writing."""
+    node = re.sub(r"[^\w.]", "_", platform.node())[:64]
+    with commands.start(tmp_path, "-c", "") as gone:
+        pass
+    names = [f".a.txt.{node}-{gone.pid}-0.part", f".a.txt.{node}-1-0.part", ".a.txt.far-1-0.part"]
+    for name in names:
+        (tmp_path / name).touch()
+    files.write_text(tmp_path / "b.txt", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], "b.txt"])
+
+
+FAULTS = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "your quota is used up",
+    errno.EFBIG: "ulimit -f",
+    errno.EROFS: "the file system takes no writes",
+    errno.EACCES: "the right to write there",
+    errno.EIO: "the disk itself failed",
+    errno.ENOTDIR: "mend that",
+}
+
+
+def progress_log(_):
+    with Display("train", params_of(), "cpu", "key", 1):
+        pass
+
+
+WRITERS = {
+    "a.txt": lambda folder: files.write_text(folder / "a.txt", "new"),
+    "tables": lambda folder: files.fresh_folder(folder / "tables").__enter__(),
+    "reports/train/progress.jsonl": progress_log,
+    "reports/train/seeds.csv": lambda _: tables.write_table("train", "seeds", []),
+    "key/lock": lambda folder: checkpoint_folder.held(folder / "key").__enter__(),
+    "key/owner": lambda folder: checkpoint_folder.held(folder / "key").__enter__(),
+    "key/item/step-": lambda folder: checkpoint.save(folder / "key/item", STATE),
+}
+
+
+@pytest.mark.parametrize("number", FAULTS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_writer_names_its_file_the_cause_and_the_remedy(tmp_path, monkeypatch, name, number):
+    real_open, real_mkdir = os.open, Path.mkdir
+
+    def refusing(real):
+        def call(path, *arguments, **options):
+            if name.rpartition("/")[2] in str(path):
+                raise OSError(number, os.strerror(number))
+            return real(path, *arguments, **options)
+
+        return call
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "open", refusing(real_open))
+    monkeypatch.setattr(io, "open", refusing(io.open))
+    monkeypatch.setattr(Path, "mkdir", refusing(real_mkdir))
+    with pytest.raises(StorageError) as error:
+        WRITERS[name](tmp_path)
+    monkeypatch.undo()
+    told = str(error.value)
+    assert error.value.exit_code == 7
+    assert name in told.split(": could not be written")[0]
+    assert os.strerror(number) in told
+    assert FAULTS[number] in told
+    assert ("make room" in told) == (number == errno.ENOSPC)
+    assert "\n" not in told
+
+
+def test_a_log_that_cannot_be_written_any_more_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("reports/train").mkdir(parents=True)
+    Path("reports/train/progress.jsonl").symlink_to("/dev/full")
+    with (
+        pytest.raises(StorageError, match=r"reports/train/progress\.jsonl: could not be written"),
+        Display("train", params_of(), "cpu", "key", 1) as display,
+    ):
+        display.show({"item": "a", "told": "something"})
+
+
+def test_a_limit_of_the_size_of_files_is_told_as_such_and_ends_a_command_with_7(tmp_path):
+    """The signal that Linux sends for it is not what ends the process."""
+    limited = (
+        "import resource; from pathlib import Path; from plasticity import command, files; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+        "command.finish('x', lambda: files.write_bytes(Path('table.csv'), bytes(5000)))"
+    )
+    done = commands.python(tmp_path, "-c", limited, PYTHONPATH=str(ROOT / "src"))
+    assert done.returncode == 7, done.stderr
+    assert done.stderr == (
+        "[x] table.csv: could not be written (File too large); needed 5,000 bytes, the limit of a "
+        "file here is 4,096 bytes; raise it (ulimit -f unlimited) or take a file system for larger "
+        "files, then run the same command again\n"
+    )
+    assert list(tmp_path.iterdir()) == []

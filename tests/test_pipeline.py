@@ -43,7 +43,8 @@ def outputs(stage):
 
 def code_of(stage):
     """Return the files that running a stage may load, and those that its package shows."""
-    files = import_closure(ROOT / "stages" / f"{stage}.py") | {ROOT / "stages" / "__init__.py"}
+    package = ROOT / "stages" / "__init__.py"
+    files = import_closure(ROOT / "stages" / f"{stage}.py") | import_closure(package)
     if any(REPORT_FOLDER in file.parents for file in files):
         files |= {
             path

@@ -13,7 +13,7 @@ def test_a_seed_that_diverges_is_told_once_for_each_item(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     news = {"step": 5, "steps": 10, "acc": [], "loss": [], "units": "4-4"}
-    with Display("continual", params_of(), "cpu", tmp_path, 2) as display:
+    with Display("continual", params_of(), "cpu", "train-1", 2) as display:
         for item in ("grow-seeds-0-1", "grow-seeds-0-1", "leaky-seeds-0-1"):
             display.show(news | {"item": item, "diverged": {0: 3}})
     told = [line for line in capsys.readouterr().err.splitlines() if "diverged" in line]

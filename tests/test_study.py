@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
+import types
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +20,14 @@ import yaml
 from commands import commit, git, python, start
 
 from plasticity import config, files, study, study_clone, study_run, tables
-from plasticity.errors import ConfigError, DataError, Interrupted, PlasticityError, StorageError
+from plasticity.errors import (
+    ConfigError,
+    DataError,
+    DeviceError,
+    Interrupted,
+    PlasticityError,
+    StorageError,
+)
 from plasticity.yaml12 import read_yaml
 
 Usage = namedtuple("Usage", "total used free")
@@ -621,6 +630,78 @@ def test_an_engine_that_is_not_installed_is_named_with_what_to_install(
     assert runner.asked == []
 
 
+@pytest.mark.parametrize(
+    ("engine", "variable", "address"),
+    [
+        ("dask", "DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:{}"),
+        ("ray", "RAY_ADDRESS", "127.0.0.1:{}"),
+    ],
+)
+def test_a_cluster_that_its_own_variable_names_and_that_does_not_answer_is_told_in_one_line(
+    monkeypatch, engine, variable, address
+):
+    """The engine itself is not reached: it would wait for minutes."""
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        monkeypatch.setenv(variable, address.format(unheard.getsockname()[1]))
+        stand_in_for_the_engines(monkeypatch, [])
+        asked, runner = read(TWO), Runner()
+        with pytest.raises(DeviceError) as error:
+            study_run.run(asked, asked.conditions, runner=runner, engine=study_run.Engine(engine))
+    assert error.value.exit_code == 6
+    assert f"no cluster answers at {os.environ[variable]}" in str(error.value)
+    assert f"unset {variable}" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert runner.asked == []
+
+
+def stand_in_for_the_engines(monkeypatch, calls):
+    """Put modules in the place of dask and ray that note how a cluster is asked for, and fail."""
+
+    def asked(*arguments, **options):
+        calls.append((arguments, options))
+        raise ConnectionError("no more than asked")
+
+    ray, of_joblib = types.ModuleType("ray"), types.ModuleType("ray.util.joblib")
+    ray.init = asked
+    of_joblib.register_ray = lambda: None
+    distributed = types.ModuleType("distributed")
+    distributed.Client = asked
+    util = types.ModuleType("ray.util")
+    for module in (ray, util, of_joblib, distributed):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+@pytest.mark.parametrize(
+    ("engine", "variable", "address", "first", "options"),
+    [
+        ("dask", "DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:{}", "tcp://127.0.0.1:{}", set()),
+        ("dask", "DASK_SCHEDULER_ADDRESS", "", None, {"n_workers", "threads_per_worker"}),
+        ("ray", "RAY_ADDRESS", "127.0.0.1:{}", "127.0.0.1:{}", {"runtime_env"}),
+        ("ray", "RAY_ADDRESS", "", "local", {"runtime_env", "num_cpus"}),
+        ("ray", "RAY_ADDRESS", "local", "local", {"runtime_env", "num_cpus"}),
+    ],
+)
+def test_a_running_cluster_is_used_as_it_is_and_only_a_local_one_is_given_a_size(
+    monkeypatch, engine, variable, address, first, options
+):
+    """Both engines refuse the size of a cluster that runs already."""
+    calls = []
+    stand_in_for_the_engines(monkeypatch, calls)
+    with socket.socket() as heard:
+        heard.bind(("127.0.0.1", 0))
+        heard.listen()
+        port = heard.getsockname()[1]
+        monkeypatch.setenv(variable, address.format(port))
+        asked = read(TWO)
+        with pytest.raises(DeviceError, match="no more than asked"):
+            study_run.run(asked, asked.conditions, runner=Runner(), engine=study_run.Engine(engine))
+    ((positional, named),) = calls
+    place = named.pop("address", None) or (positional[0] if positional else None)
+    assert place == (first and first.format(port))
+    assert set(named) == options
+
+
 def dies(job, clone):
     """Leave a table, but be killed before the last condition has one."""
     if job.condition.name == "prune" and not (job.source.root / "once").exists():
@@ -832,7 +913,7 @@ def test_a_study_that_is_killed_continues_and_keeps_the_tables_of_each_condition
     assert result.returncode == 0, result.stderr
     assert [study.status(asked, one) for one in asked.conditions] == ["done", "done"]
     logs = [path.read_text() for path in (project / ".dvc/tmp/studies/real").glob("*.log")]
-    assert any("continuing, furthest job at step" in log for log in logs)
+    assert any(": continuing at step " in log for log in logs)
     for condition in asked.conditions:
         place = study.place(asked, condition)
         assert len(tables.read_table("train", "seeds", root=place)) == 3

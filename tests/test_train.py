@@ -5,7 +5,10 @@ weights and SGD's momentum stay as they are. Adam's oracle keeps a step count of
 weight, from the moment both units that it joins are alive: Adam started at birth.
 """
 
+import hashlib
+import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -398,10 +401,114 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(bytes(content))
-    loaded = checkpoint.load(tmp_path / "a", torch.device("cpu"))
+    told: list[str] = []
+    loaded = checkpoint.load(tmp_path / "a", torch.device("cpu"), told.append)
     assert loaded is not None
-    assert loaded.step < int(newest.name.split("-")[1])
+    step = int(newest.name.split("-")[1])
+    assert loaded.step < step
+    (line,) = told
+    assert line.startswith(f"{newest}: not used (it is damaged: the hash of its content is ")
+    assert line.endswith(
+        f"); {step - loaded.step} steps are computed again, from step {loaded.step} on"
+    )
     assert same_weights(run(job, tmp_path / "a", quiet), whole)
+
+
+def begun(job: Job, folder: Path, steps: int) -> Path:
+    """Run some steps of a job, and return the checkpoint that they leave."""
+    with pytest.raises(Interrupted):
+        run(job, folder, quiet, interrupted_after(steps - 1))
+    return max(folder.glob("step-*"))
+
+
+def signed(folder: Path, step: int, content: bytes) -> Path:
+    """Write bytes under the name that fits them."""
+    digest = hashlib.sha256(content).hexdigest()[:32]
+    path = folder / f"step-{step:012d}-{digest}.safetensors"
+    path.write_bytes(content)
+    return path
+
+
+def narrow(folder: Path) -> bytes:
+    """Return the checkpoint of a smaller network, whose owner it says to be this folder's."""
+    small = run(job_of(replace(MLP, widths=(9, 8)), SGD, (), (2, 2)), folder.parent / "b", quiet)
+    owner = {"key": folder.parent.name, "item": folder.name, "step": "40"}
+    return checkpoint.pack(small.state, owner, b"{}")
+
+
+def header(**tensors: object) -> bytes:
+    text = json.dumps(tensors).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+HOSTILE: dict[str, tuple[str, Callable[[Path], bytes]]] = {
+    "no header": ("it holds no state", lambda _: b""),
+    "a header without end": ("it holds no state", lambda _: b"\xff" * 64),
+    "no tensors": ("it holds no state", lambda _: header()),
+    "a tensor outside": (
+        "it holds no state",
+        lambda _: header(diverged={"dtype": "I64", "shape": [9**9], "data_offsets": [0, 9**9]}),
+    ),
+    "other shapes": ("expected float64 (2, 11)", narrow),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_checkpoint_whose_name_fits_but_not_its_content_is_passed_over_in_one_line(
+    kind: str, tmp_path: Path
+) -> None:
+    why, content = HOSTILE[kind]
+    job, folder = job_of(MLP, SGD, (), (3, 3)), tmp_path / "key" / "item"
+    whole = run(job, tmp_path / "whole", quiet)
+    begun(job, folder, 20)
+    hostile, news = signed(folder, 40, content(folder)), []
+    continued = run(job, folder, news.append)
+    told = [one["told"] for one in news if "told" in one]
+    assert len(told) == 2
+    assert told[0].startswith(f"{hostile}: not used (")
+    assert why in told[0]
+    assert told[0].endswith("; 20 steps are computed again, from step 20 on")
+    assert "\n" not in told[0]
+    assert told[1] == f"continuing at step 20 of {whole.step}"
+    assert same_weights(continued, whole)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    job, folder, news = job_of(MLP, SGD, (), (3, 3)), tmp_path / "key" / "item", []
+    whole = run(job, tmp_path / "whole", quiet)
+    unreadable = folder / f"step-{40:012d}-{'0' * 32}.safetensors"
+    unreadable.mkdir(parents=True)
+    assert same_weights(run(job, folder, news.append), whole)
+    assert news[0]["told"] == (
+        f"{unreadable}: not used ([Errno 21] Is a directory: '{unreadable}'); 40 steps are "
+        "computed again, from the beginning on"
+    )
+
+
+@pytest.mark.parametrize("place", ["another key/item", "key/another item"])
+def test_a_checkpoint_of_another_run_is_passed_over_and_pushes_out_none(
+    place: str, tmp_path: Path
+) -> None:
+    """All of its steps are later than ours, so its files are the newest."""
+    job, folder = job_of(MLP, SGD, (), (3, 3)), tmp_path / "key" / "item"
+    other = job_of(MLP, replace(SGD, weight_decay=0.1), (), (3, 3))
+    whole = run(job, tmp_path / "whole", quiet)
+    for steps in (30, 10):
+        begun(other, tmp_path / place, steps)
+    shutil.copytree(tmp_path / place, folder)
+    for steps in (10, 5):
+        begun(job, folder, steps)
+    news: list[dict[str, object]] = []
+    continued = run(job, folder, news.append)
+    assert same_weights(continued, whole)
+    told = [str(one["told"]) for one in news if "told" in one]
+    assert told[-1] == f"continuing at step 15 of {whole.step}"
+    expected = place.split("/")
+    assert any(
+        f"it is of another run: key {expected[0]}, expected key; item {expected[1]}, expected item"
+        in line
+        for line in told
+    )
 
 
 def test_a_finished_run_tells_that_it_is_done(tmp_path: Path) -> None:

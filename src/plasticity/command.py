@@ -6,7 +6,6 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,13 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from plasticity.errors import ConfigError, DeviceError, Interrupted, PlasticityError, StorageError
+from plasticity.errors import ConfigError, DeviceError, Interrupted, PlasticityError
 from plasticity.escapes import quoted
-from plasticity.files import metrics_path, sha256, timing_path, write_json
+from plasticity.files import metrics_path, sha256, storage_error, timing_path, write_json
 
 EXIT_CODES = (
     "exit codes: 0 ok, 2 bad parameters, 3 missing or bad data, 4 a check failed, 5 every seed "
-    "diverged, 6 device or memory, 7 disk, 75 interrupted (the same command continues)"
+    "diverged, 6 device, memory or cluster, 7 disk, 75 interrupted (the same command continues)"
 )
 
 UNFIT = ("{", "}", "\n")
@@ -47,10 +46,9 @@ def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> 
     parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks of faults")
     verbose = bool(parser.parse_args().verbose)
     signal.signal(signal.SIGTERM, _terminate)
-    if "DVC_STAGE" in os.environ:
-        leave_with_parent()
     started = time.monotonic()
-    try:
+
+    def whole() -> None:
         if "DVC_STAGE" in os.environ:
             check_place(Path.cwd())
         details = work()
@@ -66,15 +64,8 @@ def run(stage: str, description: str, work: Callable[[], dict[str, object]]) -> 
             },
         )
         sys.stderr.write(f"[{stage}] done in {time.monotonic() - started:.1f} s\n")
-    except KeyboardInterrupt:
-        sys.exit(_tell(stage, Interrupted("stopped; run the same command to continue"), verbose))
-    except PlasticityError as error:
-        sys.exit(_tell(stage, error, verbose))
-    except MemoryError as error:
-        told = f"out of memory ({error}); lower train.seeds or continual.seeds"
-        sys.exit(_tell(stage, DeviceError(told), verbose))
-    except OSError as error:
-        sys.exit(_tell(stage, StorageError(f"{error.filename}: {error.strerror}"), verbose))
+
+    _to_its_end(stage, whole, verbose=verbose)
 
 
 def remark(stage: str, lines: Sequence[str]) -> None:
@@ -90,19 +81,16 @@ def finish(name: str, work: Callable[[], object]) -> None:
     name
         Of the command, which begins the line that tells of a fault.
     work
-        Does the work.
+        Does the work, and prints for a reader who may have read enough before the end.
     """
-    try:
-        work()
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read what it prints has read enough
-    except KeyboardInterrupt:
-        told = Interrupted("stopped; run the same command to continue")
-        sys.exit(_tell(name, told, verbose=False))
-    except PlasticityError as error:
-        sys.exit(_tell(name, error, verbose=False))
-    except OSError as error:
-        sys.exit(_tell(name, StorageError(f"{error.filename}: {error.strerror}"), verbose=False))
+
+    def printing() -> None:
+        try:
+            work()
+        except BrokenPipeError:
+            sys.stderr.close()
+
+    _to_its_end(name, printing)
 
 
 def check_place(folder: Path) -> None:
@@ -121,27 +109,32 @@ def check_place(folder: Path) -> None:
         )
 
 
-def _tell(stage: str, error: PlasticityError, verbose: bool) -> int:  # noqa: FBT001 (private)
-    if verbose:
-        traceback.print_exc()
-    sys.stderr.write(f"[{stage}] {error}\n")
-    return error.exit_code
+def _to_its_end(name: str, work: Callable[[], object], *, verbose: bool = False) -> None:
+    """Do the work; a fault ends the process with one line and the code of its kind."""
+    try:
+        work()
+    except (KeyboardInterrupt, PlasticityError, MemoryError, OSError) as error:
+        if verbose:
+            traceback.print_exc()
+        fault = _fault(error)
+        sys.stderr.write(f"[{name}] {fault}\n")
+        sys.exit(fault.exit_code)
+
+
+def _fault(error: BaseException) -> PlasticityError:
+    """Return what to tell of an exception."""
+    if isinstance(error, PlasticityError):
+        return error
+    if isinstance(error, MemoryError):
+        return DeviceError(f"out of memory ({error}); lower train.seeds or continual.seeds")
+    if isinstance(error, OSError):
+        return storage_error(error.filename, error)
+    return Interrupted("stopped; run the same command to continue")
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 (signal's form)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough, and ends what is being told
     raise KeyboardInterrupt
-
-
-def leave_with_parent() -> None:
-    """End this process when its parent is gone: a killed ``dvc`` or launcher leaves no orphan."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(Interrupted.exit_code)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def positive(text: str) -> float:

@@ -36,7 +36,7 @@ class DivergedError(PlasticityError):
 
 
 class DeviceError(PlasticityError):
-    """A device that is not there, or has too little memory."""
+    """A device that is not there or has too little memory, or a cluster that does not answer."""
 
     exit_code = 6
 

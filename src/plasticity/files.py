@@ -6,12 +6,14 @@ Writes are atomic: a file under its final name is whole, whatever killed the wri
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
+import platform
 import re
+import resource
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,32 +150,109 @@ def sha256(path: Path) -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all, with the permissions that the umask leaves.
 
     Raises
     ------
     StorageError
-        When the file cannot be written, naming it, the room left and the cause.
+        When the file cannot be written, naming it, the cause and what to do.
     """
-    try:
+    with storing(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _clear_dead(path.parent)
+        temporary = path.with_name(f".{path.name}.{_NODE}-{os.getpid()}-{next(_counter)}.part")
         try:
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
+
+
+_NODE = re.sub(r"[^\w.]", "_", platform.node())[:64]
+_PART = re.compile(rf"\..+\.{re.escape(_NODE)}-(\d+)-\d+\.part")
+_counter = itertools.count()
+
+
+def _clear_dead(folder: Path) -> None:
+    """Remove the unfinished files of processes of this machine that are gone."""
+    for path in folder.glob(".*.part"):
+        found = _PART.fullmatch(path.name)
+        if found and not _alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of somebody else
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def storing(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn what the system says against writing a file into a StorageError that names it.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    needed
+        Its bytes, where they are known.
+    """
+    try:
+        yield
     except OSError as error:
-        raise StorageError(
-            f"{path}: could not be written ({error.strerror or error}); needed "
-            f"{len(content):,} bytes, free {_free_space(path)}; make room, then run the same "
-            "command again"
-        ) from error
+        raise storage_error(path, error, needed, "written") from error
+
+
+def storage_error(
+    path: Path | str | None, error: OSError, needed: int | None = None, verb: str = "used"
+) -> StorageError:
+    """Return a fault of the disk with the remedy that fits it; a path may be unknown."""
+    size = "" if needed is None else f"needed {needed:,} bytes, "
+    facts = {
+        errno.ENOSPC: f"{size}free {_free_space(Path(path or ''))}; ",
+        errno.EFBIG: f"{size}the limit of a file here is {_file_limit()}; ",
+    }
+    number = error.errno or 0
+    return StorageError(
+        f"{path or 'a file'}: could not be {verb} ({error.strerror or error}); "
+        f"{facts.get(number, '')}{REMEDIES.get(number, 'mend that')}, then run the same command "
+        "again"
+    )
+
+
+_PERMIT = "give yourself the right to write there (ls -ld shows who has it)"
+REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "your quota is used up, whatever room the disk has: delete files of yours or "
+    "have it raised (quota -s shows it)",
+    errno.EFBIG: "raise it (ulimit -f unlimited) or take a file system for larger files",
+    errno.EROFS: "the file system takes no writes: have it mounted for writing, or work in a copy "
+    "elsewhere",
+    errno.EACCES: _PERMIT,
+    errno.EPERM: _PERMIT,
+    errno.EIO: "the disk itself failed: look into the system's log (dmesg), and save your data if "
+    "that goes on",
+    errno.ENOLCK: "this file system has no locks: set PLASTICITY_STATE to a folder on another one",
+    errno.ENOSYS: "this file system has no locks: set PLASTICITY_STATE to a folder on another one",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""Fault of a disk -> what to do about it."""
+
+
+def _file_limit() -> str:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return "that of its file system" if limit == resource.RLIM_INFINITY else f"{limit:,} bytes"
 
 
 def _free_space(path: Path) -> str:
@@ -270,13 +349,15 @@ def fresh_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to fill, and put it in place of ``path`` when the block ends well."""
     temporary, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    with storing(path):
+        temporary.mkdir(parents=True)
     try:
         yield temporary
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)  # of a process killed at this very place
-            path.replace(old)
-        temporary.replace(path)
+        with storing(path):
+            if path.exists():
+                shutil.rmtree(old, ignore_errors=True)  # of a process killed at this very place
+                path.replace(old)
+            temporary.replace(path)
     except BaseException:
         if old.exists() and not path.exists():
             old.replace(path)

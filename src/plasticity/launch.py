@@ -5,7 +5,6 @@ processes that do not.
 """
 
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +18,19 @@ from typing import Any
 
 import torch
 
-from plasticity import checkpoint, checkpoint_folder, files, recipe, subnetwork, train
-from plasticity.command import leave_with_parent
+from plasticity import (
+    checkpoint,
+    checkpoint_folder,
+    files,
+    lifeline,
+    machine,
+    recipe,
+    subnetwork,
+    train,
+)
 from plasticity.data import Dataset, load_prepared
 from plasticity.device import peak_memory, prepare_process, resolve_device
-from plasticity.errors import DeviceError, Interrupted
+from plasticity.errors import DeviceError, Interrupted, StorageError
 from plasticity.items import Item, Outcome
 from plasticity.job import Job
 from plasticity.progress import Display
@@ -55,22 +62,20 @@ def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome]
     }
     if not work:
         return [], timing
-    with (
-        checkpoint_folder.held(folder),
-        _asked_to_stop() as asked,
-        Display(stage, params, device, folder, len(work)) as display,
-    ):
-        checkpoint_folder.forget_old(folder)
-        if workers == 1:
-            for item in work:
-                _run_item(params, item, device, folder, display.show, lambda: bool(asked))
-        else:
-            _run_parallel(params, work, device, folder, workers, display, asked)
-    outcomes = []
-    for item in work:
-        final = checkpoint.load(folder / item.name, torch.device("cpu"))
-        assert final is not None
-        outcomes.append(Outcome(item, final))
+    with checkpoint_folder.held(folder) as lock:
+        with (
+            _asked_to_stop() as asked,
+            Display(stage, params, device, folder.name, len(work)) as display,
+        ):
+            checkpoint_folder.forget_old(folder, display.tell)
+            if workers == 1:
+                ends = [
+                    _run_item(params, item, device, folder, display.show, lambda: bool(asked))
+                    for item in work
+                ]
+            else:
+                ends = _run_parallel(params, work, device, folder, workers, lock, display, asked)
+        outcomes = [_outcome(item, folder, end) for item, end in zip(work, ends, strict=True)]
     return outcomes, timing | {
         "compute_seconds": round(time.monotonic() - started, 3),
         "peak_memory_mb": peak_memory(device),
@@ -80,8 +85,27 @@ def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome]
 def _num_workers(params: Params, device: str, num_items: int) -> int:
     if device == "cuda":
         return 1
-    cores = os.cpu_count() if params.train.workers == "all" else params.train.workers
-    return max(1, min(cores or 1, num_items))
+    asked = params.train.workers
+    return max(1, min(machine.processors() if asked == "all" else asked, num_items))
+
+
+def _outcome(item: Item, folder: Path, end: int) -> Outcome:
+    """Return what a finished item left; an earlier checkpoint of it is no result.
+
+    Raises
+    ------
+    StorageError
+        When its final checkpoint, which has just been there, cannot be used.
+    """
+    told: list[str] = []
+    early = lambda found: None if found.step == end else f"it ends at step {found.step:,}"  # noqa: E731
+    final = checkpoint.load(folder / item.name, torch.device("cpu"), told.append, early)
+    if final is None:
+        raise StorageError(
+            f"{folder / item.name}: its final checkpoint, of step {end:,}, is no longer whole "
+            f"({told[0] if told else 'it is gone'}); run the same command again"
+        )
+    return Outcome(item, final)
 
 
 @cache
@@ -96,12 +120,14 @@ def _run_item(
     folder: Path,
     report: Callable[[dict[str, Any]], None],
     stop: Callable[[], bool],
-) -> None:
+) -> int:
+    """Run an item; return its last step."""
     prepare_process()
     setting = recipe.Setting(_dataset(files.PREPARED), torch.device(device))
     try:
         job = _job(params, setting, item)
-        train.run(job, folder / item.name, lambda news: report(news | {"item": item.name}), stop)
+        place, named = folder / item.name, {"item": item.name}
+        return train.run(job, place, lambda news: report(news | named), stop).step
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{device}: out of memory with {len(item.seeds)} seeds at once; set "
@@ -122,15 +148,17 @@ def _job(params: Params, setting: recipe.Setting, item: Item) -> Job:
 
 _channel: Any = None
 _stop: Any = None
+_lock: Any = None
 _asked: list[int] = []
 
 
-def _start_worker(channel: Any, stop: Any) -> None:
-    global _channel, _stop
-    _channel, _stop = channel, stop
+def _start_worker(channel: Any, stop: Any, lock: checkpoint_folder.Lock) -> None:
+    """Prepare a worker, which holds the folder's lock from its first instant to its last."""
+    global _channel, _stop, _lock
+    _channel, _stop, _lock = channel, stop, lock
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _save_and_end)
-    leave_with_parent()
+    lifeline.join()
 
 
 def _save_and_end(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 (signal's form)
@@ -139,9 +167,9 @@ def _save_and_end(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
     signal.alarm(SAVE_SECONDS)
 
 
-def _work(params: Params, item: Item, device: str, folder: Path) -> None:
+def _work(params: Params, item: Item, device: str, folder: Path) -> int:
     stop = lambda: bool(_asked) or _stop.is_set()  # noqa: E731
-    _run_item(params, item, device, folder, _channel.put, stop)
+    return _run_item(params, item, device, folder, _channel.put, stop)
 
 
 def _run_parallel(  # noqa: PLR0913 (hands everything on to the workers)
@@ -150,13 +178,17 @@ def _run_parallel(  # noqa: PLR0913 (hands everything on to the workers)
     device: str,
     folder: Path,
     workers: int,
+    lock: checkpoint_folder.Lock,
     display: Display,
     asked: Sequence[int],
-) -> None:
+) -> list[int]:
+    """Run the items side by side; return the last step of each."""
     context = multiprocessing.get_context("spawn")
     channel, stop = context.Queue(), context.Event()
-    with ProcessPoolExecutor(workers, context, _start_worker, (channel, stop)) as pool:
-        pending = {pool.submit(_work, params, item, device, folder) for item in work}
+    given = (channel, stop, lock)
+    with lifeline.named(), ProcessPoolExecutor(workers, context, _start_worker, given) as pool:
+        futures = [pool.submit(_work, params, item, device, folder) for item in work]
+        pending = set(futures)
         try:
             while pending:
                 done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -172,6 +204,9 @@ def _run_parallel(  # noqa: PLR0913 (hands everything on to the workers)
             stop.set()  # for those that still run where another one failed
             for future in pending:
                 future.cancel()
+        while not channel.empty():
+            display.show(channel.get())
+        return [future.result() for future in futures]
 
 
 def _killed(asked: bool) -> Interrupted | DeviceError:  # noqa: FBT001

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from plasticity import lifeline
 from plasticity.errors import PlasticityError
 
 SOURCE = str(Path(__file__).parents[1])
@@ -62,8 +63,8 @@ CLONE: Mapping[str, str] = {
 }
 """Settings that a clone has of its own, since DVC works in it with Git in its own ways."""
 _DVC = (  # `dvc` that ends when its launcher is gone, and the stage it runs then does so too
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from plasticity import command; "
-    "command.leave_with_parent(); from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from plasticity import lifeline; "
+    "lifeline.join(); from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 
 
@@ -78,7 +79,8 @@ def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     handed_on = {
         name: value
         for name, value in os.environ.items()
-        if name not in OF_DVC and (not name.startswith("GIT_") or name.startswith(KEPT))
+        if name not in (*OF_DVC, lifeline.PARENT)
+        and (not name.startswith("GIT_") or name.startswith(KEPT))
     }
     return handed_on | dict(given or {})
 
@@ -106,7 +108,7 @@ def run(
     return subprocess.run(
         command,
         cwd=folder,
-        env=environment(given),
+        env=environment({**lifeline.environment(), **(given or {})}),
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=out if log is None else subprocess.STDOUT,

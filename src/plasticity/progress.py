@@ -1,13 +1,13 @@
 """What the terminal shows while a stage runs: one header, then a line now and then. No torch."""
 
+import contextlib
 import json
 import math
 import sys
 import time
-from pathlib import Path
 from typing import Any, Self, TextIO
 
-from plasticity.files import progress_path
+from plasticity.files import progress_path, storing
 from plasticity.sections import Params
 from plasticity.stats import Interval, t_interval
 
@@ -20,44 +20,58 @@ class Display:
     A context manager: it owns the open log for machines (``progress.jsonl``).
     """
 
-    def __init__(
-        self, stage: str, params: Params, device: str, folder: Path, num_items: int
-    ) -> None:
+    def __init__(self, stage: str, params: Params, device: str, key: str, num_items: int) -> None:
         self.stage = stage
         self._num_items = num_items
         self._news: dict[str, dict[str, Any]] = {}
         self._first: dict[str, int] = {}
         self._told: set[tuple[str, int]] = set()
         self._started = self._last_line = time.monotonic()
-        path = progress_path(stage)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._log: TextIO = path.open("w")
-        self._write(
+        self._path = progress_path(stage)
+        with storing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._log: TextIO = self._path.open("w")
+        self.tell(
             f"op={params.op} dataset={params.dataset} scale={params.scale} "
             f"compactness={params.compactness:g} · {device} · {num_items} jobs · key "
-            f"{folder.name}{_resuming(folder)}"
+            f"{key}"
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._log.close()
+        if exception[0] is not None:  # of which there is more to tell than of the log
+            with contextlib.suppress(OSError):
+                self._log.close()
+        with storing(self._path):
+            self._log.close()
 
     def show(self, news: dict[str, Any]) -> None:
-        """Take news of an item; print when it is time."""
-        self._log.write(json.dumps(news) + "\n")
+        """Take news of an item, which may be a text to be told at once; print when it is time.
+
+        Raises
+        ------
+        StorageError
+            When the log cannot be written.
+        """
+        with storing(self._path):
+            self._log.write(json.dumps(news) + "\n")
+            self._log.flush()
         item = news["item"]
+        if "told" in news:
+            self.tell(f"{item}: {news['told']}")
+            return
         self._first.setdefault(item, news["step"])
         self._news[item] = news
         for seed, step in news["diverged"].items():
             if (item, seed) not in self._told:
                 self._told.add((item, seed))
-                self._write(f"{item}: seed {seed} diverged at step {step}; the others go on")
+                self.tell(f"{item}: seed {seed} diverged at step {step}; the others go on")
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            self._write(self._line(now))
+            self.tell(self._line(now))
 
     def _line(self, now: float) -> str:
         shares = [news["step"] / news["steps"] for news in self._news.values()]
@@ -80,7 +94,8 @@ class Display:
             f"units {units} · eta {eta}"
         )
 
-    def _write(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Print a line at once."""
         sys.stderr.write(f"[{self.stage}] {text}\n")
         sys.stderr.flush()
 
@@ -91,18 +106,6 @@ def _told(interval: Interval | None) -> str:
         return "?"
     half = "" if interval.half_width is None else f"±{interval.half_width:.1f}"
     return f"{interval.mean:.1f}{half}"
-
-
-def _resuming(folder: Path) -> str:
-    """Return what is there to continue from: the furthest step, and when it was saved."""
-    saved = [
-        (int(path.name.split("-")[1]), path.stat().st_mtime)
-        for path in folder.glob("*/step-*.safetensors")
-    ]
-    if not saved:
-        return ""
-    age = _duration(time.time() - max(when for _, when in saved))
-    return f" · continuing, furthest job at step {max(saved)[0]:,}, saved {age} ago"
 
 
 def _duration(seconds: float) -> str:

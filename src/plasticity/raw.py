@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from plasticity import rng, sections, subset
 from plasticity.errors import ConfigError, DataError
-from plasticity.files import data_root
+from plasticity.files import REMEDIES, data_root, storage_error
 from plasticity.inert import BROKEN_PICKLE, load_inert
 
 Images = npt.NDArray[np.uint8]
@@ -397,6 +397,8 @@ def _download(name: str, source: _Source, root: Path, missing: list[str]) -> Non
                 found = _find(Path(temporary), file) or file
                 (Path(temporary) / found).replace(root / found)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in REMEDIES:
+            raise storage_error(root / source.folder, error) from error
         ending = "[.gz]" if name in IDX else ""
         files = ", ".join(Path(file).name + ending for file in missing)
         cause = " ".join(str(error).split()) or type(error).__name__

@@ -6,8 +6,10 @@ The tables of a condition are put in their place whole or not at all.
 import datetime
 import math
 import os
+import re
 import shutil
 import site
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,14 +21,25 @@ import filelock
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from plasticity import files, processes, study_plan
-from plasticity.command import check_place, leave_with_parent
-from plasticity.errors import ConfigError, DataError, Interrupted, PlasticityError, StorageError
+from plasticity import files, lifeline, machine, processes, study_plan
+from plasticity.command import check_place
+from plasticity.errors import (
+    ConfigError,
+    DataError,
+    DeviceError,
+    Interrupted,
+    PlasticityError,
+    StorageError,
+)
 from plasticity.study import DONE, FAILED, Condition, Study, place, record, status
 from plasticity.study_clone import Job, Source, committed, run_in_clone, tables, tell
 
 LOG_LINES = 40
 CLONES = "clones"
+ADDRESSES = {"dask": "DASK_SCHEDULER_ADDRESS", "ray": "RAY_ADDRESS"}
+"""Engine -> the variable in which it names a running cluster."""
+ANSWER_SECONDS = 10
+_HOST_AND_PORT = re.compile(r"(?:^|//)([^/:@]+|\[[^\]]+\]):(\d+)$")
 Runner = Callable[[Job, Path], Callable[[], None] | None]
 """Runs a condition in an empty folder, and leaves ``reports`` in the project there; may return what
 is still to be done when these are kept, and may fail."""
@@ -38,7 +51,7 @@ def _keep(job: Job, project: Path, seconds: float, errors: Sequence[str]) -> Non
         for table in tables(project):
             files.write_bytes(folder / table.relative_to(project), table.read_bytes())
         params = job.condition.params.model_dump(mode="json")
-        spent = {"seconds": round(seconds), "cores": os.cpu_count()}
+        spent = {"seconds": round(seconds), "cores": machine.processors()}
         before = {"earlier_errors": list(errors)}
         files.write_json(folder / DONE, job.record | spent | before | {"params": params})
 
@@ -59,7 +72,7 @@ def _run_one(
 ) -> tuple[str, float, str | None]:
     """Run a condition, again when it fails; return its name, its seconds, and why it failed."""
     if in_worker:
-        leave_with_parent()
+        lifeline.end_with_parent()
     started = time.monotonic() - _spent(job)
     job.log.unlink(missing_ok=True)
     tell(f"{job.condition.name}: starts; log in {job.log.relative_to(job.source.root)}")
@@ -125,7 +138,8 @@ class Engine:
     name: str = "loky"
     """``loky`` (processes of this machine), ``dask`` or ``ray``."""
     address: str | None = None
-    """Of a running cluster, whose machines share this file system; None starts a local one."""
+    """Of a running cluster, whose machines share this file system; None takes the one that the
+    engine's own variable names, or else starts a local one."""
     jobs: int = 1
     """Conditions at a time; a running cluster has a number of its own."""
     retries: int = 0
@@ -136,6 +150,11 @@ class Engine:
         for option, value, lowest in (("--jobs", self.jobs, 1), ("--retries", self.retries, 0)):
             if value < lowest:
                 raise ConfigError(f"{option}: got {value}, expected at least {lowest}")
+
+    @property
+    def cluster(self) -> str | None:
+        """Return the address of the running cluster that is to be used, if there is one."""
+        return self.address or os.environ.get(ADDRESSES.get(self.name, "")) or None
 
 
 def run(
@@ -209,10 +228,13 @@ def _pool(engine: Engine, workers: int) -> Iterator[joblib.Parallel]:
     Raises
     ------
     ConfigError
-        When the engine's package is not there, or no cluster answers at its address.
+        When the engine's package is not there.
+    DeviceError
+        When no cluster answers at its address.
     """
     if engine.name == "loky":
-        yield joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered")
+        with lifeline.named():
+            yield joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered")
         return
     with ExitStack() as opened:
         try:
@@ -223,18 +245,43 @@ def _pool(engine: Engine, workers: int) -> Iterator[joblib.Parallel]:
                 f"--engine {engine.name}: {error}; install it (pip install '{package}'), or "
                 "use loky"
             ) from error
-        except (OSError, ConnectionError) as error:
-            raise ConfigError(
-                f"--engine {engine.name}: no cluster answers at {engine.address} ({error})"
-            ) from error
         yield calls
+
+
+@contextmanager
+def _answering(engine: Engine) -> Iterator[None]:
+    """Connect to a running cluster or start one; that it cannot be had is told in one line.
+
+    Its port is tried first: clients wait for minutes, and one of them then ends the process.
+
+    Raises
+    ------
+    DeviceError
+        When nobody answers.
+    """
+    place = _HOST_AND_PORT.search(engine.cluster or "")
+    try:
+        if place is not None:
+            socket.create_connection((place[1].strip("[]"), int(place[2])), ANSWER_SECONDS).close()
+        yield
+    except Exception as error:  # clients raise what they like
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        if engine.cluster is None:
+            text = f"a cluster on this machine does not start ({why}); use loky"
+        else:
+            text = (
+                f"no cluster answers at {engine.cluster} ({why}); start it, or leave out --address "
+                f"and unset {ADDRESSES[engine.name]} for one on this machine"
+            )
+        raise DeviceError(f"--engine {engine.name}: {text}") from error
 
 
 def _dask(engine: Engine, workers: int, opened: ExitStack) -> joblib.Parallel:
     from distributed import Client
 
-    local = {} if engine.address else {"n_workers": workers, "threads_per_worker": 1}
-    client = opened.enter_context(Client(engine.address, **local))
+    local = {} if engine.cluster else {"n_workers": workers, "threads_per_worker": 1}
+    with _answering(engine):
+        client = opened.enter_context(Client(engine.cluster, **local))
     opened.enter_context(joblib.parallel_config("dask"))
     client.run(site.addsitedir, processes.SOURCE)
     return joblib.Parallel(return_as="generator_unordered")
@@ -245,8 +292,11 @@ def _ray(engine: Engine, workers: int, opened: ExitStack) -> joblib.Parallel:
     from ray.util.joblib import register_ray
 
     seen = {"env_vars": {"PYTHONPATH": f"{processes.SOURCE}:{os.environ.get('PYTHONPATH', '')}"}}
-    cores = None if engine.address else workers
-    ray.init(address=engine.address, num_cpus=cores, runtime_env=seen)
+    with _answering(engine):
+        if engine.cluster in (None, "local"):
+            ray.init(address="local", num_cpus=workers, runtime_env=seen)
+        else:
+            ray.init(address=engine.cluster, runtime_env=seen)
     opened.callback(ray.shutdown)
     register_ray()
     devices = int(ray.cluster_resources().get("GPU", 0))  # ray hides what is not asked for

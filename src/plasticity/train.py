@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache
+from dataclasses import fields, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,8 @@ def run(
     StorageError
         When a checkpoint cannot be written.
     """
-    device = job.initial.bias[0].device
-    found = checkpoint.load(folder, device)
     total = job.window * job.num_windows
+    found = _found(job, folder, total, report)
     current = start(job, found)
     if found is not None and found.step == total:
         report(windows.summary(current))
@@ -89,6 +88,19 @@ def run(
     return final
 
 
+def _found(job: Job, folder: Path, total: int, report: Report) -> checkpoint.Checkpoint | None:
+    """Return the checkpoint that a run continues from, having told which, or None."""
+
+    def tell(text: str) -> None:
+        report({"told": text})
+
+    device = job.initial.bias[0].device
+    found = checkpoint.load(folder, device, tell, partial(_misfit, job))
+    if found is not None and found.step < total:
+        tell(f"continuing at step {found.step:,} of {total:,}")
+    return found
+
+
 def start(job: Job, found: checkpoint.Checkpoint | None) -> Run:
     """Return a job at its beginning, or where a checkpoint left it."""
     if found is not None:
@@ -111,6 +123,20 @@ def start(job: Job, found: checkpoint.Checkpoint | None) -> Run:
     if job.watch is not None and job.watch.tests is not None:
         progress.matrix += windows.test_tasks(current, *job.watch.tests, finished=0)
     return current
+
+
+def _misfit(job: Job, found: checkpoint.Checkpoint) -> str | None:
+    """Return in what a checkpoint, however whole, cannot be of this job."""
+    own = checkpoint.layout(new_state(job.initial, job.alive, job.optimizer.num_moments))
+    there = checkpoint.layout(found.state)
+    for name in sorted(own.keys() | there.keys()):
+        if own.get(name) != there.get(name):
+            return f"{name} is {there.get(name)}, expected {own.get(name)}"
+    if found.step > job.window * job.num_windows:
+        return f"step {found.step:,} is after the end"
+    if found.progress.keys() != {part.name for part in fields(Progress)}:
+        return "what it wrote down has other parts than expected"
+    return None
 
 
 def _checkpoint(current: Run) -> checkpoint.Checkpoint:
