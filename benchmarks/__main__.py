@@ -5,19 +5,19 @@ rounds, with the smallest and the largest beside it. Rates are per second of pro
 """
 
 import argparse
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from benchmarks import coverage, diagnostics, edits, engine, online, selection
+from benchmarks import coverage, diagnostics, edits, engine, online, precision, selection
 from benchmarks.cases import ROUNDS
 from plasticity.device import prepare_process
 
 PARTS = {
     "engine": engine.lines,
     "online": online.lines,
+    "precision": precision.lines,
     "edits": edits.lines,
     "diagnostics": diagnostics.lines,
     "selection": selection.lines,
@@ -25,18 +25,10 @@ PARTS = {
 }
 
 
-def cpu_name() -> str:
-    """Return the processor's name, where the system says it."""
-    info = Path("/proc/cpuinfo")
-    names = info.read_text().splitlines() if info.exists() else []
-    found = [line.split(": ")[1] for line in names if line.startswith("model name")]
-    return found[0] if found else platform.processor()
-
-
 def header() -> Iterator[str]:
     """Return the first lines of the result."""
     yield "# The engine, measured\n"
-    yield f"One thread of {cpu_name()}, float32, torch {torch.__version__};"
+    yield f"One thread of {precision.cpu_name()}, float32, torch {torch.__version__};"
     yield "median (smallest to largest) of"
     yield f"{ROUNDS} rounds in which the compared loops took turns. Written by `make bench`.\n"
 

@@ -3,7 +3,7 @@
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,9 +70,9 @@ def engine(
         yield
 
 
-def whole_loop(case: Case) -> Iterator[None]:
+def whole_loop(case: Case, changes: Mapping[str, object] | None = None) -> Iterator[None]:
     """Run the project's own loop: the engine's step with its records, one step at a time."""
-    current = train.start(job_of(case, {}), None)
+    current = train.start(job_of(case, changes or {}), None)
     while True:
         train.advance(current)
         yield
