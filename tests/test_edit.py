@@ -19,7 +19,7 @@ from networks import (
     with_history,
 )
 
-from plasticity import catalogue, probe
+from plasticity import catalogue, probe, rng
 from plasticity.edit import Context, Record, Rules, apply_event
 from plasticity.errors import CheckError, ConfigError
 from plasticity.optim import Optimizer
@@ -251,6 +251,57 @@ def test_a_removed_units_mean_goes_into_the_biases_it_fed() -> None:
     assert record.removed[0].nonzero()[:, 1].tolist() == [4, 4]
     logits = [measured(part, context).trace.logits for part in (state, after)]
     torch.testing.assert_close(*logits, rtol=0, atol=1e-12)
+
+
+def test_a_removed_units_mean_goes_into_no_masked_units_bias() -> None:
+    state, context = setting()
+    alive = state.alive[1].clone()
+    alive[:, 2] = False
+    state = replace(state, units=(state.units[0], replace(state.units[1], alive=alive)))
+    context = replace(context, rules=replace(context.rules, transfer=True))
+    after, _ = applied(state, Event(0, 0, (0, 0), (3, 0), rewind=False), context)
+    changed = after.weights.bias[1] != state.weights.bias[1]
+    assert torch.equal(changed, alive)
+
+
+def test_pruning_by_curvature_takes_all_weights_of_a_unit() -> None:
+    state, context = setting(chosen=rules(prune="hessian"))
+    event = Event(0, 7, (0, 0), (3, 2), rewind=False)
+    _, record = applied(state, event, context)
+    found = probe.weighted_curvature(
+        state,
+        *context.batch_at(7),
+        context.activation,
+        int(context.rules.prune.options["probes"]),
+        SEEDS,
+    )
+    for layer, count in enumerate((3, 2)):
+        slots = slots_of(found, layer)
+        parts = [slots.incoming, slots.bias[:, :, None], slots.outgoing]
+        lowest = torch.cat(parts, 2).sum(2).argsort(1)[:, :count]
+        expected = lowest.sort(1).values
+        removed = record.removed[layer].nonzero()[:, 1].reshape(len(SEEDS), count)
+        assert torch.equal(removed, expected)
+
+
+def test_no_draw_is_used_for_two_things_and_its_key_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys are part of every result: selection has none behind the layer, insertion a 1."""
+    firsts: list[float] = []
+    real = rng.stream
+
+    def stream(*key: Any) -> Any:
+        firsts.append(real(*key).random())
+        return real(*key)
+
+    chosen = rules(grow="random", insertion="net2wider", noise=0.1)
+    state, context = half_alive(MLP, 3, chosen)
+    monkeypatch.setattr(rng, "stream", stream)
+    applied(state, Event(3, 0, (2, 2), (0, 0), rewind=False), context)
+    keys = [(layer, *more) for layer in (0, 1) for more in ((), (1,))]
+    assert sorted(firsts) == sorted(
+        real(seed, "edit", 3, *key).random() for seed in SEEDS for key in keys
+    )
+    assert len(set(firsts)) == len(firsts)
 
 
 def test_the_dormant_are_replaced_in_their_slots_however_many_they_are() -> None:
