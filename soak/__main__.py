@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
@@ -55,17 +56,27 @@ def control_cases(loop: Loop, bench: Bench) -> list[Case]:
     return random.Random(loops.SEED).sample(cases, min(CONTROL_CASES, len(cases)))
 
 
-def run_loop(name: str, bench: Bench, ledger: Ledger, source: str, end: float) -> bool:
+@dataclass(frozen=True)
+class Limits:
+    """How much is run."""
+
+    end: float
+    """On the monotonic clock, in seconds."""
+    every: int
+    """Of so many cases one."""
+
+
+def run_loop(name: str, bench: Bench, ledger: Ledger, source: str, limits: Limits) -> bool:
     """Run the cases of a loop that are not in the ledger; return whether there was time for all."""
     loop, control = ALL[name], source != PRODUCT
-    cases = control_cases(loop, bench) if control else loop.cases(bench)
+    cases = control_cases(loop, bench) if control else loop.cases(bench)[:: limits.every]
     todo = [case for case in cases if not ledger.has(source, case)]
     wrong = sum(bool(r.wrong) for r in ledger.rows if (r.source, r.loop) == (source, name))
     progress = Progress(f"{name} · {source}", len(todo))
     for case in todo:
         if control and wrong >= ENOUGH:
             break
-        if time.monotonic() > end:
+        if time.monotonic() > limits.end:
             return False
         started = time.monotonic()
         verdict = loop.run(bench, case)
@@ -96,12 +107,13 @@ def main() -> int:
     option("--loop", action="append", choices=ALL, help="this one; repeat it (default: all)")
     option("--budget", type=float, default=60, metavar="MINUTES", help="then stop (default: 60)")
     option("--folder", type=Path, help="of the work and of what was found so far")
+    option("--every", type=int, default=1, metavar="N", help="run every N-th case only")
     option("--no-table", action="store_true", help="do not write reports/reliability.md")
     arguments = parser.parse_args()
     scratch = arguments.folder or Path(tempfile.gettempdir()) / "plasticity-soak"
     scratch.mkdir(parents=True, exist_ok=True)
     scratch = scratch.resolve()
-    end = time.monotonic() + 60 * arguments.budget
+    limits = Limits(time.monotonic() + 60 * arguments.budget, arguments.every)
     asked = arguments.loop or list(ALL)
     with ExitStack() as opened:
         opened.enter_context(filelock.FileLock(scratch / "lock", timeout=0))
@@ -110,7 +122,7 @@ def main() -> int:
         for source, root, wanted in sources(asked, scratch):
             with loops.bench(root, scratch / "bench") as bench:
                 for name in wanted:
-                    whole &= run_loop(name, bench, ledger, source, end)
+                    whole &= run_loop(name, bench, ledger, source, limits)
         if not arguments.no_table:
             table.write(ledger)
     if not whole:

@@ -255,6 +255,8 @@ def _flip_checkpoint(bench: Bench, work: Path, name: str, numbers: random.Random
     wrong = ended_badly(ended)
     if not wrong and bad in ended.told["used"]:
         wrong = f"{name}: a damaged checkpoint was used"
+    if not wrong and f"{name}: not used" not in ended.text:
+        wrong = f"{name}: nobody was told"
     if not wrong and ended.code:
         wrong = f"{name}: exit code {ended.code}: {ended.text.strip()[-200:]}"
     if not wrong and (others := project.differing(_of(work, base), dict(base.expected))):

@@ -18,8 +18,9 @@ SABOTAGES = {
     "files are written in place": Sabotage(
         (
             "src/plasticity/files.py",
-            "handle, temporary = _temporary(path)",
-            "temporary = str(path); handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)",
+            "            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)",
+            "            temporary = path\n"
+            "            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)",
         ),
         ("T1", "T2", "T25"),
     ),
@@ -29,16 +30,16 @@ SABOTAGES = {
     "a write that fails is forgotten": Sabotage(
         (
             "src/plasticity/files.py",
-            "        raise StorageError(",
-            "        return\n        raise StorageError(",
+            '        raise storage_error(path, error, needed, "written") from error',
+            "        return",
         ),
         ("T2", "T2 report", "T25"),
     ),
     "a checkpoint's sum is not compared": Sabotage(
         (
             "src/plasticity/checkpoint.py",
-            'hexdigest()[:32] != path.stem.rpartition("-")[2]',
-            'hexdigest()[:32] == ""',
+            "hexdigest()[:32]) != name[2]:",
+            'hexdigest()[:32]) == "":',
         ),
         ("T4", "T25"),
     ),
