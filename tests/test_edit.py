@@ -400,6 +400,26 @@ def test_a_seed_that_diverged_in_the_last_step_does_not_stop_the_others() -> Non
     assert after.widths() == (8, 7)
 
 
+@pytest.mark.parametrize("insertion", catalogue.INSERTION)
+@pytest.mark.parametrize("grow", catalogue.GROW_SELECTION)
+def test_a_diverged_seed_stops_no_rule_and_changes_nothing_for_the_others(
+    grow: str, insertion: str
+) -> None:
+    """The seed's numbers reach matrix routines, which fail as a whole on a single NaN."""
+    state, context = half_alive(MLP, 4, rules(grow=grow, insertion=insertion))
+    event = Event(1, 0, (2, 1), (0, 0), rewind=False)
+    try:
+        expected, _ = applied(state, event, context)
+    except ConfigError:
+        pytest.skip("this rule cannot make what is asked for here")
+    broken = state.weights.map(torch.clone)
+    broken.incoming[0][0] = float("nan")
+    diverged = replace(state, weights=broken, diverged=torch.tensor([4, -1]))
+    after, _ = applied(diverged, event, context)
+    for found, wanted in zip(after.weights.tensors(), expected.weights.tensors(), strict=True):
+        torch.testing.assert_close(found[1], wanted[1])
+
+
 # -- what newborns do to the function
 
 PRESERVING = {
