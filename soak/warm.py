@@ -283,4 +283,5 @@ def _again(stage: str, plans: list[dict[str, Any] | None], counted: disk.Disk) -
 
 if __name__ == "__main__":
     _load(Path(sys.argv[1]).resolve())
-    _serve()
+    with suppress(BrokenPipeError):  # whoever asked has been stopped
+        _serve()
