@@ -34,6 +34,7 @@ def dvc_cases(bench: Bench) -> list[Case]:
 def run_dvc(bench: Bench, case: Case) -> Verdict:
     """Kill ``dvc repro`` at random moments, alone or with all it started, until it may end."""
     numbers = draw(case)
+    expected = bench.base(project.REPORT).expected
     work = _dvc_project(bench)
     killed = 0
     while killed < KILLS_PER_CHAIN:
@@ -50,7 +51,6 @@ def run_dvc(bench: Bench, case: Case) -> Verdict:
     _, text = process.communicate()
     if process.returncode:
         return Verdict("killed", killed, f"exit code {process.returncode}: {text[-300:]}")
-    expected = project.results(bench.done())
     wrong = project.differing(project.results(work), expected)
     told = f"other bytes: {', '.join(wrong[:3])}" if wrong else ""
     if not told and (left_files := project.strays(work)):
