@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 SHOWN := Experiment|op|dataset|scale|compactness|status|cycle\.acc|cycle\.acc_ci|cycle\.taa|ticket\.acc|delta\.acc|newborn\.act|newborn\.grad|stream\.taoa
 
-.PHONY: help repro exp show test lint bench golden clean
+.PHONY: help repro exp show test lint bench soak golden clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,9 @@ lint: .venv/ready ## Check style and types
 
 bench: .venv/ready ## Measure the engine (steps against a plain PyTorch loop, edits, diagnostics) and the statistics
 	python -m benchmarks
+
+soak: .venv/ready ## Let everything go wrong that can, for about 40 minutes; continues; writes reports/reliability.md
+	python -m soak $(ARGS)
 
 golden: .venv/ready ## Store the golden runs anew (results change: say why in the commit)
 	cd tests && PYTHONPATH=../src python test_golden.py

@@ -163,6 +163,22 @@ def test_what_only_tests_need_is_never_imported(name):
     assert tops.isdisjoint({"hypothesis", "pytest", "statsmodels"})
 
 
+CHANGEABLE = {"plasticity.state.WorkingCopy", "plasticity.job.Progress", "plasticity.job.Run"}
+"""What a run changes as it goes; all other data stay as they were made."""
+
+
+def test_data_cannot_be_changed_but_where_a_run_has_to():
+    changeable = {
+        f"{name}.{node.name}"
+        for name, path in LIBRARY.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        for decorator in map(ast.unparse, node.decorator_list)
+        if decorator.startswith("dataclass") and "frozen=True" not in decorator
+    }
+    assert changeable == CHANGEABLE
+
+
 @pytest.mark.parametrize("name", [*LIBRARY, *STAGES])
 def test_nothing_imports_a_module_by_a_text(name):
     called = {

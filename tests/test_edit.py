@@ -19,7 +19,7 @@ from networks import (
     with_history,
 )
 
-from plasticity import catalogue, probe
+from plasticity import catalogue, probe, rng
 from plasticity.edit import Context, Record, Rules, apply_event
 from plasticity.errors import CheckError, ConfigError
 from plasticity.optim import Optimizer
@@ -253,6 +253,57 @@ def test_a_removed_units_mean_goes_into_the_biases_it_fed() -> None:
     torch.testing.assert_close(*logits, rtol=0, atol=1e-12)
 
 
+def test_a_removed_units_mean_goes_into_no_masked_units_bias() -> None:
+    state, context = setting()
+    alive = state.alive[1].clone()
+    alive[:, 2] = False
+    state = replace(state, units=(state.units[0], replace(state.units[1], alive=alive)))
+    context = replace(context, rules=replace(context.rules, transfer=True))
+    after, _ = applied(state, Event(0, 0, (0, 0), (3, 0), rewind=False), context)
+    changed = after.weights.bias[1] != state.weights.bias[1]
+    assert torch.equal(changed, alive)
+
+
+def test_pruning_by_curvature_takes_all_weights_of_a_unit() -> None:
+    state, context = setting(chosen=rules(prune="hessian"))
+    event = Event(0, 7, (0, 0), (3, 2), rewind=False)
+    _, record = applied(state, event, context)
+    found = probe.weighted_curvature(
+        state,
+        *context.batch_at(7),
+        context.activation,
+        int(context.rules.prune.options["probes"]),
+        SEEDS,
+    )
+    for layer, count in enumerate((3, 2)):
+        slots = slots_of(found, layer)
+        parts = [slots.incoming, slots.bias[:, :, None], slots.outgoing]
+        lowest = torch.cat(parts, 2).sum(2).argsort(1)[:, :count]
+        expected = lowest.sort(1).values
+        removed = record.removed[layer].nonzero()[:, 1].reshape(len(SEEDS), count)
+        assert torch.equal(removed, expected)
+
+
+def test_no_draw_is_used_for_two_things_and_its_key_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys are part of every result: selection has none behind the layer, insertion a 1."""
+    firsts: list[float] = []
+    real = rng.stream
+
+    def stream(*key: Any) -> Any:
+        firsts.append(real(*key).random())
+        return real(*key)
+
+    chosen = rules(grow="random", insertion="net2wider", noise=0.1)
+    state, context = half_alive(MLP, 3, chosen)
+    monkeypatch.setattr(rng, "stream", stream)
+    applied(state, Event(3, 0, (2, 2), (0, 0), rewind=False), context)
+    keys = [(layer, *more) for layer in (0, 1) for more in ((), (1,))]
+    assert sorted(firsts) == sorted(
+        real(seed, "edit", 3, *key).random() for seed in SEEDS for key in keys
+    )
+    assert len(set(firsts)) == len(firsts)
+
+
 def test_the_dormant_are_replaced_in_their_slots_however_many_they_are() -> None:
     state, context = setting()
     state.weights.incoming[0][0, [2, 7]] = 0
@@ -347,6 +398,23 @@ def test_a_seed_that_diverged_in_the_last_step_does_not_stop_the_others() -> Non
     state.weights.incoming[0][0] = float("nan")
     after, _ = applied(state, Event(0, 0, (0, 0), (3, 2), rewind=False), context)
     assert after.widths() == (8, 7)
+
+
+@pytest.mark.parametrize("insertion", catalogue.INSERTION)
+@pytest.mark.parametrize("grow", catalogue.GROW_SELECTION)
+def test_a_diverged_seed_stops_no_rule_and_changes_nothing_for_the_others(
+    grow: str, insertion: str
+) -> None:
+    """The seed's numbers reach matrix routines, which fail as a whole on a single NaN."""
+    state, context = half_alive(MLP, 4, rules(grow=grow, insertion=insertion))
+    event = Event(1, 0, (1, 1), (0, 0), rewind=False)
+    expected, _ = applied(state, event, context)
+    broken = state.weights.map(torch.clone)
+    broken.incoming[0][0] = float("nan")
+    diverged = replace(state, weights=broken, diverged=torch.tensor([4, -1]))
+    after, _ = applied(diverged, event, context)
+    for found, wanted in zip(after.weights.tensors(), expected.weights.tensors(), strict=True):
+        torch.testing.assert_close(found[1], wanted[1])
 
 
 # -- what newborns do to the function

@@ -58,6 +58,11 @@ def test_an_interval_knows_its_number_of_values():
     assert t_interval([1.0, 2.0, 6.0]).n == 3
 
 
+def test_the_error_of_a_mean_is_the_deviation_over_the_root_of_the_number():
+    assert t_interval([1.0, 2.0, 3.0, 6.0]).error == pytest.approx((14 / 3 / 4) ** 0.5)
+    assert t_interval([7.0]).error is None
+
+
 def test_a_single_value_has_a_mean():
     assert t_interval([97.25]).mean == 97.25
 
