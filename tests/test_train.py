@@ -242,6 +242,22 @@ def test_adam_with_one_count_equals_torch_adam(tmp_path: Path) -> None:
             torch.testing.assert_close(a[row], b.data, rtol=0, atol=1e-9)
 
 
+def test_weights_of_one_age_take_the_quick_way_and_others_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other way makes a matrix of corrections for every weight, at every step."""
+    slow: list[object] = []
+    real = optim._unit_adam_
+    monkeypatch.setattr(
+        optim, "_unit_adam_", lambda *given: (slow.append(given[2]), real(*given))[1]
+    )
+    run(job_of(MLP, ADAM, (), MLP.widths), tmp_path / "one age", quiet)
+    assert slow == []
+    grows = Event(0, 10, (2, 2), (0, 0), rewind=False)
+    run(job_of(MLP, ADAM, (grows,), (5, 5)), tmp_path / "two ages", quiet)
+    assert len(slow) == STEPS - 10
+
+
 def owners_factors(architecture: Architecture, gains: optim.Gains, row: int) -> list[Tensor]:
     """Return the factor of every entry of every parameter of one seed.
 
