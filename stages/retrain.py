@@ -6,7 +6,6 @@ from plasticity import command, config, files, remarks
 def main() -> dict[str, object]:
     """Write ``reports/retrain``."""
     params = config.load("retrain")
-    command.remark("retrain", remarks.remarks(params, "retrain"))
     from plasticity import items, launch, results
     from plasticity.data import load_prepared
     from plasticity.tables import read_table
@@ -15,8 +14,11 @@ def main() -> dict[str, object]:
     whole = trained[trained["status"] == "ok"]
     cycle_acc = dict(zip(whole["seed"], whole["cycle_acc"], strict=True))
     work = items.stage_items(params, "retrain", params.retrain.variants, params.train.all_seeds)
+    dataset = load_prepared(files.PREPARED)
+    launch.refuse(params, work, dataset)
+    command.remark("retrain", remarks.remarks(params, "retrain", len(dataset.train_labels)))
     outcomes, timing = launch.run(params, "retrain", work)
-    results.write_retrain(params, load_prepared(files.PREPARED), outcomes, cycle_acc)
+    results.write_retrain(params, dataset, outcomes, cycle_acc)
     return timing
 
 

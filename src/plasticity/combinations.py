@@ -1,5 +1,7 @@
 """Values that are each allowed but make no sense together, with the reason and the way out."""
 
+import math
+
 from plasticity import catalogue, files
 from plasticity.catalogue import ADDING, REMOVING
 from plasticity.escapes import quoted
@@ -346,7 +348,7 @@ def _impossible_clock(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
     ]
 
 
-def _most_tasks(stream: Choice, classes: int) -> int | None:
+def most_tasks(stream: Choice, classes: int) -> int | None:
     """Return how many tasks a stream has, or None where there is always one more."""
     match stream.rule:
         case "class_pairs":
@@ -367,7 +369,7 @@ def _num_classes(params: Params) -> int | None:
 def _impossible_on(run: StreamRun, own: Params) -> list[tuple[bool, str]]:
     """Return what is wrong with a stream on this data set."""
     stream, classes = run.stream, _num_classes(own)
-    limit = None if classes is None else _most_tasks(stream, classes)
+    limit = None if classes is None else most_tasks(stream, classes)
     rules = own.intervention.optimizer_state.rule, own.intervention.selection.prune.rule
     return [
         (
@@ -464,6 +466,13 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
             and params.op in ADDING,
             "intervention.regularizer: 'shrink_perturb' moves all units at every step, but "
             "'freeze_incumbents' holds some still; use another rule for one of the two",
+        ),
+        (
+            float(chosen.activation.options.get("lower", 0.0))
+            > float(chosen.activation.options.get("upper", math.inf)),
+            f"intervention.activation: '{chosen.activation.rule}' draws slopes between lower "
+            f"({chosen.activation.options.get('lower')}) and upper "
+            f"({chosen.activation.options.get('upper')}); expected lower to be the smaller",
         ),
         (
             params.op == "turnover" and chosen.insertion.rule == "gradient_matched",

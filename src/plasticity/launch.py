@@ -82,6 +82,30 @@ def run(params: Params, stage: str, work: Sequence[Item]) -> tuple[list[Outcome]
     }
 
 
+def refuse(params: Params, work: Sequence[Item], dataset: Dataset) -> None:
+    """Refuse items that the prepared data cannot give, before any of them begins.
+
+    Parameters
+    ----------
+    params
+        Of the experiment.
+    work
+        All items of a stage, also those that wait for the outcomes of others.
+    dataset
+        As it was prepared.
+
+    Raises
+    ------
+    ConfigError
+        As building their jobs would.
+    """
+    for item in work:
+        if item.run is None:
+            recipe.steps_per_epoch(params, len(dataset.train_labels))
+        else:
+            recipe.refuse_stream(params, dataset, item.seeds, item.run)
+
+
 def _num_workers(params: Params, device: str, num_items: int) -> int:
     if device == "cuda":
         return 1

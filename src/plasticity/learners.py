@@ -50,7 +50,7 @@ class StreamRun:
         )
         train = own.train.model_copy(
             update={"optimizer": settings.optimizer, "lr": settings.lr, "momentum": 0.0,
-                    "weight_decay": 0.0}
+                    "weight_decay": 0.0, "schedule": "constant"}
         )  # fmt: skip
         return own.model_copy(update={"network": network, "train": train, "continual": settings})
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from plasticity import optim, schedule, streams
 from plasticity.catalogue import REMOVING
+from plasticity.combinations import most_tasks
 from plasticity.data import (
     Batch,
     Dataset,
@@ -79,7 +80,7 @@ def train_job(params: Params, setting: Setting, seeds: tuple[int, ...]) -> Job:
     """Return the editing run of some seeds."""
     backbone = architecture(params, setting.dataset)
     images = _training_images(params, setting)
-    per_epoch = _steps(params, images)
+    per_epoch = steps_per_epoch(params, len(images))
     total = per_epoch * params.train.epochs
     planned = events(
         params,
@@ -159,7 +160,7 @@ def retrain_job(
         optimizer=_optimizer(params.train),
         lr=_epoch_rate(params, params.retrain.epochs),
         batches=_batches(params, images, seeds, "ticket_order", "ticket_augment"),
-        window=_steps(params, images),
+        window=steps_per_epoch(params, len(images)),
         num_windows=params.retrain.epochs,
         events=(),
         context=_context(params, setting, seeds, start, initial),
@@ -249,19 +250,56 @@ def _stream_architecture(params: Params, dataset: Dataset, run: StreamRun) -> Ar
 def _task_stream(
     params: Params, setting: Setting, seeds: tuple[int, ...], run: StreamRun
 ) -> TaskStream:
-    settings, dataset = params.continual, setting.dataset
     images = _training_images(params, setting)
+    source = _source(params, setting.dataset)
+    _refuse_stream(params, source, seeds, run)
+    return TaskStream(images, source, seeds, run.stream, run.steps, params.continual.batch)
+
+
+def refuse_stream(params: Params, dataset: Dataset, seeds: Sequence[int], run: StreamRun) -> None:
+    """Refuse a run in a stream that the data set cannot give, as ``continual_job`` would.
+
+    Parameters
+    ----------
+    params, dataset, seeds
+        Of the experiment.
+    run
+        Which learner, in which stream.
+
+    Raises
+    ------
+    ConfigError
+        Where a task would lack images of one of its classes, or there are fewer tasks than asked
+        for.
+    """
+    if run.stream.rule != "slowly_changing_regression":
+        own = run.resolved(params)
+        _refuse_stream(own, _source(own, dataset), seeds, run)
+
+
+def _refuse_stream(
+    params: Params, source: streams.Source, seeds: Sequence[int], run: StreamRun
+) -> None:
+    streams.refuse_lost_classes(source, run.stream.rule, seeds, params.dataset)
+    most = most_tasks(run.stream, source.num_classes)
+    if most is not None and run.tasks > most:
+        raise ConfigError(
+            f"continual.streams: '{run.stream_name}' on {params.dataset}: {run.tasks} tasks, but "
+            f"its {source.num_classes} classes are enough for {most}; set continual.tasks lower"
+        )
+
+
+def _source(params: Params, dataset: Dataset) -> streams.Source:
+    settings = params.continual
     height, width = dataset.train_images.shape[2:]
     flat = params.network.kind == "mlp"
-    source = streams.Source(
+    return streams.Source(
         labels=dataset.train_labels.numpy(),
         positions=height * width * (dataset.train_images.shape[1] if flat else 1),
         num_classes=len(dataset.classes),
         num_images=None if settings.images == "all" else settings.images,
         subset=params.data.subset,
     )
-    streams.refuse_lost_classes(source, run.stream.rule, seeds, params.dataset)
-    return TaskStream(images, source, seeds, run.stream, run.steps, settings.batch)
 
 
 def _tests(
@@ -314,8 +352,8 @@ def _weights(start: _Start, setting: Setting, seeds: Sequence[int], purpose: str
     return weights.map(lambda tensor: tensor.to(setting.device))
 
 
-def _steps(params: Params, images: Images) -> int:
-    """Return the optimizer steps of an epoch.
+def steps_per_epoch(params: Params, images: int) -> int:
+    """Return the optimizer steps of an epoch on so many training images.
 
     Raises
     ------
@@ -323,10 +361,10 @@ def _steps(params: Params, images: Images) -> int:
         When the images fill no batch and a partial one is dropped.
     """
     drop = params.train.last_batch == "drop"
-    steps = batches_per_epoch(len(images), params.train.batch, drop_last=drop)
+    steps = batches_per_epoch(images, params.train.batch, drop_last=drop)
     if steps == 0:
         raise ConfigError(
-            f"train.last_batch: got drop, but {len(images)} training images fill no batch of "
+            f"train.last_batch: got drop, but {images} training images fill no batch of "
             f"{params.train.batch}; use keep, or a smaller train.batch"
         )
     return steps

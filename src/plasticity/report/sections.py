@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from plasticity.catalogue import RETRAIN_VARIANTS
+from plasticity.remarks import small_rest
 from plasticity.report import (
     accounts,
     ages,
@@ -68,8 +69,16 @@ def _trajectory(results: Results, summary: Summary) -> Section:
         "Trajectory",
         "What happens to accuracy on the way?",
         findings.event_cost(summary),
+        _small_step(results),
         figures=(figures.trajectory(results, summary),),
     )
+
+
+def _small_step(results: Results) -> tuple[str, ...]:
+    """Return a sentence where accuracy is measured right after a step on few images."""
+    images = results.metrics["prepare"].get("data", {}).get("train_images", 0)
+    rest, batch = small_rest(results.params, images), results.params.train.batch
+    return (wordings.SMALL_STEP.format(rest=rest, batch=batch),) if rest else ()
 
 
 def _widths(results: Results, summary: Summary) -> Section:

@@ -56,6 +56,12 @@ WIDTHS = {
 }
 """What happened to the widths, where any event moved a unit."""
 
+SMALL_STEP = (
+    "The last step of every epoch is on {rest} training images in place of {batch}, which moves "
+    "the weights more at random than the others do. Accuracy is measured right after that step."
+)
+"""Where the training images leave a rest of less than half a batch."""
+
 NEWBORN_TITLE: Wordings = {
     "below": "newborns still got {ratio} the gradient of incumbents when their cycle ended",
     "unclear": "when their cycle ended, newborns' gradient could not be told from the incumbents'",

@@ -12,9 +12,17 @@ from plasticity import RESULTS_VERSION
 from plasticity.catalogue import RETRAIN_VARIANTS
 from plasticity.escapes import frame_csv
 from plasticity.files import STUDY_FIGURES, STUDY_HTML, fresh_folder, write_bytes, write_text
+from plasticity.remarks import small_rest
 from plasticity.report import charts, theme
 from plasticity.report.charts import Figure
-from plasticity.report.comparison import failures, gather, published, scorecard, sections
+from plasticity.report.comparison import (
+    failures,
+    gather,
+    published,
+    scorecard,
+    sections,
+    values,
+)
 from plasticity.report.comparison.gather import Arm, Comparison
 from plasticity.report.comparison.verdicts import Decision, Verdict
 from plasticity.report.page import FOLDER, environment, scripts_and_hashes, svg
@@ -41,8 +49,8 @@ def write(comparison: Comparison, root: Path = Path()) -> int:
         write_text(folder / "scorecard.md", scorecard.markdown(comparison.decisions))
         _write_csv(folder / "contrasts.csv", scorecard.frame(comparison.decisions))
         _write_csv(folder / "seeds.csv", scorecard.seeds_frame(comparison.decisions))
-        if not (values := values_frame(comparison)).empty:
-            _write_csv(folder / "values.csv", values)
+        if not (frame := values_frame(comparison)).empty:
+            _write_csv(folder / "values.csv", frame)
         if not (beside := published.frame(comparison)).empty:
             _write_csv(folder / "published.csv", beside)
         for figure in _figures(body):
@@ -165,12 +173,33 @@ def size(comparison: Comparison) -> str:
     trained = ""
     if "train" in comparison.study.stages and len(told) <= MOST_SIZES:
         trained = f"Trained on {'; '.join(told)}. "
+    trained += _small_steps(comparison)
     if all(arm.params.scale == "paper" for arm in comparison.arms):
         return trained.rstrip()
     return (
         f"{trained}This is not the paper's size: a verdict is about the size that was run, "
         "and the paper's own words stand beside it for comparison."
     )
+
+
+def _small_steps(comparison: Comparison) -> str:
+    """Return where accuracy is measured right after a step on few images, or nothing."""
+    if "train" not in comparison.study.stages:
+        return ""
+    found: dict[tuple[int, int], list[str]] = {}
+    for arm in comparison.done:
+        batch = arm.params.train.batch
+        if rest := small_rest(arm.params, values.train_images(arm.params, arm.folders)):
+            found.setdefault((rest, batch), []).append(arm.name)
+    everywhere = sum(map(len, found.values())) == len(comparison.done) and len(found) == 1
+    told = [
+        f"{'' if everywhere else f' in {theme.listed(names)}'} on {rest} training images in place "
+        f"of {batch}"
+        for (rest, batch), names in found.items()
+    ]
+    if not told:
+        return ""
+    return f"The last step of every epoch is{';'.join(told)}; accuracy is measured right after it. "
 
 
 def _images(params: Params) -> str:

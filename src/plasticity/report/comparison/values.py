@@ -129,6 +129,15 @@ def chance(folders: Folders) -> float:
         return 100 / int(read_json(path)["data"]["classes"])
 
 
+def train_images(params: Params, folders: Folders) -> int:
+    """Return the training images of an arm; all of a data set are those that were prepared."""
+    if params.data.train_images != "all":
+        return params.data.train_images
+    path = folders[0] / metrics_path("prepare")
+    with interpreting(path):
+        return int(read_json(path)["data"]["train_images"])
+
+
 def graded(rows: pd.DataFrame, folders: Folders) -> pd.DataFrame:
     """Return seeds of streams in which every diverged one has its accuracies.
 
