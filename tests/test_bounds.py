@@ -250,6 +250,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
+@pytest.mark.usefixtures("soon")
 def test_no_message_of_a_study_quotes_more_than_a_part(tmp_path, content):
     path = tmp_path / "two.yaml"
     path.write_text(yaml.safe_dump(content))
