@@ -25,7 +25,7 @@ from typing import Any, Self
 from soak import disk
 
 HERE = Path(__file__).resolve().parents[1]
-LONGEST = 120.0
+LONGEST = 600.0
 """Seconds after which a stage is said to hang."""
 HIDDEN = ("DVC_", "PLASTICITY_", "PYTHONPATH", "PYTHONWARNINGS")
 
