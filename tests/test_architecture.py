@@ -81,6 +81,7 @@ LAYERS = {
         "plasticity.rules.optimizer_state",
         "plasticity.rules.regularizer",
         "plasticity.rules.selection",
+        "plasticity.rules.silence",
         "plasticity.rules.trainability",
         "plasticity.rules.view",
     ),

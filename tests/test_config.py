@@ -76,6 +76,22 @@ WRONG = {
         },
         ["intervention.insertion:", "'net2wider'", "redo replaces as many as are dormant"],
     ),
+    "resets that differ between seeds": (
+        {
+            "op": "turnover",
+            "edit.turnover": "self_normalized_resets",
+            "intervention.insertion": "paired_cancel",
+        },
+        ["intervention.insertion:", "'paired_cancel'", "replaces as many as are silent"],
+    ),
+    "silence of what is never silent": (
+        {
+            "op": "turnover",
+            "edit.turnover": "self_normalized_resets",
+            "intervention.activation": "crelu",
+        },
+        ["edit.turnover:", "'self_normalized_resets'", "crelu", "another activation"],
+    ),
     "insertion unknown": (
         {"intervention.insertion": "net2widr"},
         ["intervention.insertion:", "'net2widr'", "did you mean 'net2wider'", "late_init"],
@@ -289,10 +305,13 @@ WRONG = {
         {"edit.until": "0.4", "op": "single_event"},
         ["edit.until: got 0.4", "edit.at_epoch"],
     ),
-    "a window for what happens all the time": (
-        {"edit.until": "0.4", "op": "turnover", "edit.turnover": "continual_backprop"},
-        ["edit.until: got 0.4", "continual_backprop"],
-    ),
+    **{
+        f"a window for {rule}, which happens all the time": (
+            {"edit.until": "0.4", "op": "turnover", "edit.turnover": rule},
+            ["edit.until: got 0.4", rule],
+        )
+        for rule in ("continual_backprop", "self_normalized_resets")
+    },
     "a window for the event at step 0": (
         {"edit.until": "0.4", "edit.cycles": "1"},
         ["edit.until: got 0.4", "edit.cycles is 1"],

@@ -586,6 +586,16 @@ RUNS: dict[str, dict[str, object]] = {
         edit__maturity=3,
         intervention__selection__prune=CONTRIBUTION,
     ),
+    **{
+        f"{name}-resets": {
+            "op": "turnover",
+            "edit__turnover": {"rule": "self_normalized_resets", "eta": 0.4, "longest": 4},
+            "intervention__insertion": "zero_out",
+            "intervention__gate": {"rule": "linear", "steps": 3},
+        }
+        | more
+        for name, more in (("mlp", {}), ("trunk", TRUNK))
+    },
     "convnet-redo": CONVNET | {"op": "turnover", "edit__turnover": "redo"},
     **on_both("intervention__selection__grow", catalogue.GROW_SELECTION),
     **on_both("intervention__selection__prune", catalogue.PRUNE_SELECTION, op="prune"),

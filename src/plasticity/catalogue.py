@@ -361,6 +361,12 @@ TURNOVER = {
         "alive",
         {"tau": Number(0.025, 0.0, 1.0)},
     ),
+    "self_normalized_resets": Entry(
+        "the units that have been silent for too long for them, at every step",
+        "Farias & Jozefiak 2025, algorithm 1",
+        "alive",
+        {"eta": Number(0.02, 0.0, 1.0), "longest": Number(200, 1, 10_000)},
+    ),
 }
 
 ALLOCATIONS: Mapping[str, tuple[float, float, float] | None] = {

@@ -14,6 +14,10 @@ COMPENSATING = ("net2wider", "zero_in", "gradmax", "variance_transfer")
 """Insertion rules that change others so as to make up for newborns at full strength."""
 ONE_SIDED = ("zero_out", "zero_in", "gradmax")
 """Insertion rules that give a newborn zeros on one side."""
+AS_MANY_AS_ARE = {"redo": "dormant", "self_normalized_resets": "silent"}
+"""Turnover rules that replace another number of units in every seed, and which units."""
+AT_ANY_STEP = ("continual_backprop", "self_normalized_resets")
+"""Turnover rules that replace units all the time."""
 WHOLE = ("contribution", "hessian")
 """Prune rules that see newborns at full strength."""
 HOLD = 0.6
@@ -112,7 +116,7 @@ def _impossible_windows(params: Params) -> list[tuple[bool, str]]:
     edit, op = params.edit, params.op
     chosen = edit.until != "last_cycle"
     got = f"edit.until: got {edit.until}, but"
-    by_clock = op == "turnover" and edit.turnover.rule == "continual_backprop"
+    always = op == "turnover" and edit.turnover.rule in AT_ANY_STEP
     return [
         (
             chosen and params.train.schedule == "cosine_per_cycle",
@@ -124,8 +128,8 @@ def _impossible_windows(params: Params) -> list[tuple[bool, str]]:
             f"{got} edit.at_epoch says when op=single_event grows; use edit.until: last_cycle",
         ),
         (
-            chosen and by_clock,
-            f"{got} continual_backprop replaces units all the time; use edit.until: last_cycle",
+            chosen and always,
+            f"{got} {edit.turnover.rule} replaces units all the time; use edit.until: last_cycle",
         ),
         (
             chosen and edit.cycles == 1,
@@ -481,10 +485,18 @@ def _impossible_rules(params: Params) -> list[tuple[bool, str]]:
         ),
         (
             params.op == "turnover"
-            and edit.turnover.rule == "redo"
+            and edit.turnover.rule in AS_MANY_AS_ARE
             and chosen.insertion.rule in EQUAL_COUNTS,
             f"intervention.insertion: '{chosen.insertion.rule}' makes the same number of newborns "
-            "in every seed, but redo replaces as many as are dormant; use zero_out or another",
+            f"in every seed, but {edit.turnover.rule} replaces as many as are "
+            f"{AS_MANY_AS_ARE.get(edit.turnover.rule)}; use zero_out or another",
+        ),
+        (
+            params.op == "turnover"
+            and edit.turnover.rule == "self_normalized_resets"
+            and chosen.activation.rule == "crelu",
+            "edit.turnover: 'self_normalized_resets' replaces units that are silent, but with "
+            "crelu one of a unit's two outputs is always active; use another activation",
         ),
         (
             params.op == "late_reveal" and chosen.trainability.rule != "none",

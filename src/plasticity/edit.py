@@ -19,7 +19,7 @@ from plasticity.errors import CheckError, ConfigError
 from plasticity.network import Loss, cross_entropy
 from plasticity.optim import Optimizer
 from plasticity.probe import Measurement
-from plasticity.rules import insertion, optimizer_state, selection
+from plasticity.rules import insertion, optimizer_state, selection, silence
 from plasticity.rules.view import LayerView
 from plasticity.schedule import Event
 from plasticity.sections import Choice
@@ -251,6 +251,8 @@ def _leaving(
         strength = views.of(layer).hidden.double().abs().mean(1)
         # A diverged seed may show zeros where it has no numbers; it is left as it is.
         return mature & views.healthy[:, None] & dormant(strength, units.alive, event.tau)
+    if event.eta is not None:
+        return mature & views.healthy[:, None] & silence.overdue(units, event.eta)
     if event.remove[layer] == 0:
         return torch.zeros_like(units.alive)
     utility = selection.PRUNE[rules.prune.rule](views.of(layer), draws, rules.prune.options)
@@ -266,7 +268,7 @@ def _coming(
     leaving: Tensor,
     draws: Sequence[np.random.Generator],
 ) -> Tensor:
-    if event.same_slots or event.tau is not None:
+    if event.same_slots or not event.counted:
         return leaving
     if event.add[layer] == 0:
         return torch.zeros_like(units.alive)
@@ -419,6 +421,8 @@ def _aged(units: Units, alive: Tensor, born: Tensor, event: int) -> Units:
         asleep=units.asleep & ~born,
         utility=units.utility.masked_fill(born, 0),
         activity=units.activity.masked_fill(born, 0),
+        silent=units.silent.masked_fill(born, 0),
+        runs=units.runs.masked_fill(born[:, :, None], 0),
     )
 
 

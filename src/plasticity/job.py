@@ -49,6 +49,8 @@ class Learning:
     """The prune rule whose running utility has to be kept, or None."""
     pull: Pull
     """Of the regularizer."""
+    resets: Choice | None = None
+    """The turnover rule that replaces units at any step, as soon as their silence is too long."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,10 @@ class Run:
         births = [
             event.step
             for event in self.job.events
-            if event.step <= self.step and (any(event.add) or event.tau is not None)
+            if event.step <= self.step and (any(event.add) or not event.counted)
         ]
+        if self.job.learning.resets is not None:  # at steps that nobody knows beforehand
+            births.append(self.step - min(int(age.min()) for age in self.ages()))
         return max(births, default=None)
 
     def ages(self) -> tuple[Tensor, ...]:

@@ -141,6 +141,18 @@ LEARNERS = {
         "edit.turnover",
         tuple({"rule": "redo", "tau": tau} for tau in (0.0, 0.025, 0.1)),
     ),
+    "self_normalized_resets": Learner(
+        "self-normalized resets",
+        "Farias & Jozefiak 2025",
+        {
+            "op": "turnover",
+            "compactness": 1.0,
+            "edit.turnover": "self_normalized_resets",
+            "intervention.insertion": _KAIMING_ZERO_OUT,
+        },
+        "edit.turnover",
+        tuple({"rule": "self_normalized_resets", "eta": eta} for eta in (0.005, 0.02, 0.08)),
+    ),
     "head_reset": Learner(
         "a new classifier in every task (it is told when)",
         "control",

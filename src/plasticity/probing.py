@@ -82,7 +82,7 @@ def log_edit(current: Run, event: Event, record: Record, before: State) -> None:
     for layer, name in enumerate(names):
         born, removed = record.born[layer], record.removed[layer]
         added, gone = born.sum(1).tolist(), removed.sum(1).tolist()
-        if event.tau is None:
+        if event.counted:
             more = 0 if event.wakes else event.add[layer]
             change = 0 if event.same_slots else more - event.remove[layer]
             assert widths_after[layer] == widths_before[layer] + change
@@ -100,9 +100,9 @@ def log_edit(current: Run, event: Event, record: Record, before: State) -> None:
                     "cycle": event.index,
                     "step": event.step,
                     "layer": name,
-                    "requested": added[row] + gone[row]
-                    if event.tau is not None
-                    else event.add[layer] + event.remove[layer],
+                    "requested": event.add[layer] + event.remove[layer]
+                    if event.counted
+                    else added[row] + gone[row],
                     "added": added[row],
                     "removed": gone[row],
                     "alive_before": widths_before[layer],

@@ -424,11 +424,15 @@ def _shared(
 
     keeps = params.op in REMOVING and chosen.selection.prune.rule == "contribution"
     utility = chosen.selection.prune if keeps else None
+    turnover = params.edit.turnover
+    resets = params.op == "turnover" and turnover.rule == "self_normalized_resets"
     pull = regularizer.TABLE[chosen.regularizer.rule](chosen.regularizer.options)
     return {
         "activation_at": at,
         "activation": fixed,
-        "learning": Learning(chosen.gate, chosen.trainability, utility, pull),
+        "learning": Learning(
+            chosen.gate, chosen.trainability, utility, pull, turnover if resets else None
+        ),
         "through_trunk": params.edit.layers == "all",
         "products": _products(params, setting),
     }

@@ -23,10 +23,17 @@ class Event:
     tau: float | None = None
     """Remove the units that are dormant at this level, however many they are, instead of counts;
     newborns take their places."""
+    eta: float | None = None
+    """Remove the units that have been silent for too long at this level, likewise."""
     measured: bool = True
     """Whether its newborns are followed by probes."""
     new_head: bool = False
     """Whether the classifier starts over too, without a rewind of anything else."""
+
+    @property
+    def counted(self) -> bool:
+        """Return whether it moves counts, and not as many units as are in some state."""
+        return self.tau is None and self.eta is None
 
 
 def unit_targets(

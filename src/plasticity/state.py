@@ -35,10 +35,17 @@ class Units:
     """Running utility of continual backprop; 0 where nobody keeps it."""
     activity: Tensor
     """Running mean activation; likewise."""
+    silent: Tensor
+    """int64: optimizer steps without an activation, up to now; 0 where nobody counts them."""
+    runs: Tensor
+    """(S, H, L + 1) int32: the steps at which it fired, then how many of its silences reached 1 to
+    L steps; (S, H, 0) where nobody counts them."""
 
     def chosen(self, slots: Tensor) -> "Units":
         """Return the units in ``slots`` ((S, K) int64)."""
-        return Units(*(tensor.gather(1, slots) for tensor in vars(self).values()))
+        return Units(
+            *(tensor.gather(1, _index_of(slots, tensor)) for tensor in vars(self).values())
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class WorkingCopy:
     grads: Weights
     units: tuple[Units, ...]
     """(S, K) at the time of gathering; ``taken`` steps have been added since. The running utility
-    and activity are changed in place."""
+    and activity and the counts of silences are changed in place."""
     shared_step: Tensor
     step_range: list[tuple[int, int]]
     """For each seed the lowest and the highest step count of its units and the shared weights, at
@@ -88,9 +95,22 @@ class WorkingCopy:
     diverged: list[int]
 
 
-def new_state(weights: Weights, alive: tuple[Tensor, ...], num_moments: int) -> State:
-    """Return the state of networks that have not taken a step; everybody alive is a founder."""
+def new_state(
+    weights: Weights, alive: tuple[Tensor, ...], num_moments: int, longest: int | None = None
+) -> State:
+    """Return the state of networks that have not taken a step; everybody alive is a founder.
+
+    Parameters
+    ----------
+    weights, alive
+        Initial weights, and (S, H) for each layer of units who takes part.
+    num_moments
+        Tensors of optimizer state per parameter.
+    longest
+        Steps up to which silences are counted; None where nobody counts them.
+    """
     seeds, device = weights.bias[0].shape[0], weights.bias[0].device
+    lengths = 0 if longest is None else longest + 1
 
     def fresh(mask: Tensor) -> Units:
         count = torch.zeros(mask.shape, dtype=torch.int64, device=device)
@@ -103,6 +123,8 @@ def new_state(weights: Weights, alive: tuple[Tensor, ...], num_moments: int) -> 
             asleep=torch.zeros_like(mask),
             utility=running,
             activity=running.clone(),
+            silent=count.clone(),
+            runs=count.new_zeros((*mask.shape, lengths), dtype=torch.int32),
         )
 
     return State(
@@ -112,6 +134,12 @@ def new_state(weights: Weights, alive: tuple[Tensor, ...], num_moments: int) -> 
         shared_step=torch.zeros(seeds, dtype=torch.int64, device=device),
         diverged=torch.full((seeds,), -1, dtype=torch.int64, device=device),
     )
+
+
+def _index_of(slots: Tensor, tensor: Tensor) -> Tensor:
+    """Return slots (S, K) as an index along the second axis of a tensor of any form."""
+    rest = tensor.shape[2:]
+    return slots.view(*slots.shape, *(1 for _ in rest)).expand(*slots.shape, *rest)
 
 
 def alive_slots(alive: Tensor) -> Tensor:
@@ -169,6 +197,8 @@ def scatter(state: State, copy: WorkingCopy) -> State:
             step=units.step + added,
             utility=units.utility.scatter(1, slots, part.utility),
             activity=units.activity.scatter(1, slots, part.activity),
+            silent=units.silent.scatter(1, slots, part.silent),
+            runs=units.runs.scatter(1, _index_of(slots, part.runs), part.runs),
         )
 
     return replace(

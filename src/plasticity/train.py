@@ -1,7 +1,7 @@
 """The loop: steps, events, probes, windows. Training, retraining and streams all run here."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache, partial
 from pathlib import Path
@@ -16,13 +16,13 @@ from plasticity.edit import apply_event
 from plasticity.errors import Interrupted
 from plasticity.job import BINS, GROUPS, Job, Progress, Run
 from plasticity.network import backward, forward
-from plasticity.rules import trainability
+from plasticity.rules import silence, trainability
 from plasticity.rules.regularizer import Pull
 from plasticity.schedule import Event
 from plasticity.sections import Choice
-from plasticity.state import FOUNDER, gather, new_state, scatter
+from plasticity.state import FOUNDER, State, gather, new_state, scatter
 from plasticity.units import slots_of
-from plasticity.weights import Architecture
+from plasticity.weights import Architecture, Weights
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -62,7 +62,7 @@ def run(
     marks = [event.step for event in job.events if event.measured]
     last_saved = time.monotonic()
     while current.step < total:
-        event = events.get(current.step)
+        event = _event_at(current, events)
         if event is not None:
             _edit(current, event)
         moment = probing.due(current.step + 1, marks, total) if job.probing else None
@@ -105,7 +105,7 @@ def start(job: Job, found: checkpoint.Checkpoint | None) -> Run:
     """Return a job at its beginning, or where a checkpoint left it."""
     if found is not None:
         return Run(job, found.step, found.state, gather(found.state), Progress(**found.progress))
-    state = new_state(job.initial.map(torch.clone), job.alive, job.optimizer.num_moments)
+    state = _first_state(job, job.initial.map(torch.clone))
     if job.asleep is not None:
         pairs = zip(state.units, job.asleep, strict=True)
         state = replace(state, units=tuple(replace(u, asleep=mask) for u, mask in pairs))
@@ -125,9 +125,15 @@ def start(job: Job, found: checkpoint.Checkpoint | None) -> Run:
     return current
 
 
+def _first_state(job: Job, weights: Weights) -> State:
+    resets = job.learning.resets
+    longest = None if resets is None else int(resets.options["longest"])
+    return new_state(weights, job.alive, job.optimizer.num_moments, longest)
+
+
 def _misfit(job: Job, found: checkpoint.Checkpoint) -> str | None:
     """Return in what a checkpoint, however whole, cannot be of this job."""
-    own = checkpoint.layout(new_state(job.initial, job.alive, job.optimizer.num_moments))
+    own = checkpoint.layout(_first_state(job, job.initial))
     there = checkpoint.layout(found.state)
     for name in sorted(own.keys() | there.keys()):
         if own.get(name) != there.get(name):
@@ -141,6 +147,31 @@ def _misfit(job: Job, found: checkpoint.Checkpoint) -> str | None:
 
 def _checkpoint(current: Run) -> checkpoint.Checkpoint:
     return checkpoint.Checkpoint(current.step, current.state, vars(current.progress))
+
+
+def _event_at(current: Run, planned: Mapping[int, Event]) -> Event | None:
+    """Return the event before the present step: the planned one, with the resets that are due."""
+    event, rule = planned.get(current.step), current.job.learning.resets
+    if rule is None or not _is_due(current, rule):
+        return event
+    if event is None:
+        nobody = (0,) * len(current.copy.units)
+        index = len(planned) + current.step
+        event = Event(
+            index, current.step, nobody, nobody, rewind=False, same_slots=True, measured=False
+        )
+    return replace(event, eta=float(rule.options["eta"]))
+
+
+def _is_due(current: Run, rule: Choice) -> bool:
+    """Return whether a unit that may be removed has been silent for too long."""
+    going = [row for row, step in enumerate(current.copy.diverged) if step < 0]
+    late = [
+        silence.overdue(units, float(rule.options["eta"]))
+        & (age > current.job.context.rules.maturity)
+        for units, age in zip(current.copy.units, current.ages(), strict=True)
+    ]
+    return bool(torch.cat(late, 1)[going].any())
 
 
 def _edit(current: Run, event: Event) -> None:
@@ -163,6 +194,9 @@ def advance(current: Run) -> None:
     activation, scale = job.activation_at(current.step), current.scale()
     twin = current.computed()
     trace = forward(twin.weights, x, activation, scale)
+    if job.learning.resets is not None:
+        for units, fires in zip(copy.units, silence.fired(trace), strict=True):
+            silence.count_(units, fires)
     loss, grad_logits = job.context.loss_of(trace.logits, labels)
     correct = trace.logits.argmax(-1) == labels
     means = torch.stack([loss.double().mean(1), correct.double().mean(1)])
