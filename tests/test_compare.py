@@ -363,4 +363,4 @@ def test_metrics_that_are_none_are_named(tmp_path: Path) -> None:
     folder = comparison.arm("prune_50").folders[0]
     (folder / metrics_path("prepare")).write_text('{"data": 3}')
     with pytest.raises(DataError, match=r"metrics\.json: is not what it should be"):
-        values.chance(folder)
+        values.chance((folder,))

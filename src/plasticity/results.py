@@ -246,11 +246,12 @@ def read_state(seed: int, backbone: Architecture) -> State:
     path = files.final_state_path(seed)
     with files.interpreting(path):
         state, _, _ = checkpoint.unpack(path.read_bytes(), torch.device("cpu"))
-        of_slots = (tensor for units in state.units for tensor in vars(units).values())
-        tensors = (*state.weights.tensors(), *of_slots)
+        slots = (tensor for units in state.units for tensor in vars(units).values())
         of_units = ((1, width) for width in backbone.units for _ in fields(Units))
         wanted = (*backbone.shapes(1), *of_units)
-        if (found := tuple(tuple(tensor.shape) for tensor in tensors)) != wanted:
+        weights = (tuple(tensor.shape) for tensor in state.weights.tensors())
+        found = (*weights, *(tuple(tensor.shape[:2]) for tensor in slots))
+        if found != wanted:
             raise ValueError(f"got shapes {found}, expected {wanted}")
     return state
 
