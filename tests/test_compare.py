@@ -171,6 +171,27 @@ def test_the_page_says_what_size_was_trained_and_which_margin_a_claim_has(
         assert (part["first"] - part["second"]).mean() == pytest.approx(one.mean)
 
 
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        ((325, 325), "is on 5 training images in place of 32; accuracy is measured right after"),
+        ((325, 320), "is in one on 5 training images in place of 32; accuracy is measured"),
+        ((320, "all"), ""),
+    ],
+)
+def test_the_page_says_where_accuracy_is_measured_right_after_a_small_step(
+    tmp_path: Path, images: tuple[int | str, ...], told: str
+) -> None:
+    """All of the digits are 1437, of which 29 are left: more than half a batch."""
+    arms = {
+        name: {"data.train_images": count, "compactness": kept}
+        for name, count, kept in zip(("one", "two"), images, (0.5, 0.2), strict=True)
+    }
+    size = page.size(write_study(tmp_path, arms))
+    assert ("The last step of every epoch " in size) == bool(told)
+    assert told in size
+
+
 def test_the_table_of_conditions_counts_the_seeds_of_every_stage(tmp_path: Path) -> None:
     comparison = write_study(tmp_path, ARMS, diverged={"prune_50": (1, 3)}, seeds={"grow_50": 4})
     rows = {row[0]: row[1:3] for row in page.conditions(comparison).rows}

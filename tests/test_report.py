@@ -939,6 +939,18 @@ def test_shares_are_cut_off_where_they_end(folders: Mapping[str, Path]) -> None:
     assert "of shares cut off at 0 and 100" in figure.reading
 
 
+@pytest.mark.parametrize(("images", "rest"), [(1445, 5), (1437, 0), (1440, 0)])
+def test_report_says_where_accuracy_is_measured_right_after_a_small_step(
+    folders: Mapping[str, Path], images: int, rest: int
+) -> None:
+    """Batches of 32: 1445 = 45 x 32 + 5; 1437 leaves 29, which is more than half a batch."""
+    results = inputs.read(folders["grow"])
+    results.metrics["prepare"]["data"]["train_images"] = images
+    text = sections.every(results, findings.summarise(results))[0].text
+    small = f"The last step of every epoch is on {rest} training images in place of 32"
+    assert [line.startswith(small) for line in text] == [True] * (rest > 0)
+
+
 def test_many_events_are_counted_and_not_drawn(folders: Mapping[str, Path]) -> None:
     results = inputs.read(folders["prune"])
     one = results.edits.iloc[[0]]

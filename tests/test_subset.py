@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from import_graph import ROOT
 from test_raw import asked, small_raw
 from test_recipe import SEEDS, SETTING, params_of
 
-from plasticity import learners, raw, recipe, streams, subset
+from plasticity import items, launch, learners, raw, recipe, streams, subset
 from plasticity.errors import ConfigError
 
 LABELS = np.repeat(np.arange(12), 2)
@@ -99,6 +100,38 @@ def test_no_stream_scores_a_task_without_images_of_each_of_its_classes(rule):
         task = streams.TABLE[rule](stratified, 0, 0, {})
         assert len(set(task.labels.tolist())) == 12
         assert len(task.images) == 13
+
+
+def test_all_items_are_refused_before_any_begins():
+    """The last of two streams, the reported seeds after tuning's, an epoch without a batch."""
+    streams_ = ["random_labels", "permuted_inputs"]
+    params = params_of(continual__streams=streams_, continual__images=10, data__subset="random")
+    runs = list(learners.stream_runs(params).values())
+    work = items.stream_items(params, runs)
+    launch.refuse(params, work[:1], SETTING.dataset)
+    with pytest.raises(ConfigError, match=r"'permuted_inputs' .* continual\.images of seed 0"):
+        launch.refuse(params, work, SETTING.dataset)
+    tasks = params_of(continual__streams=[{"rule": "split_classes", "classes": 2}])
+    whole = items.stream_items(tasks, learners.stream_runs(tasks).values())
+    launch.refuse(tasks, whole, SETTING.dataset)
+    five = replace(
+        SETTING.dataset, classes=tuple("abcde"), train_labels=SETTING.dataset.train_labels % 5
+    )
+    with pytest.raises(ConfigError, match="3 tasks, but its 5 classes are enough for 2"):
+        launch.refuse(tasks, whole, five)
+    drop = params_of(train__batch=61, train__last_batch="drop")
+    for stage in ("train", "retrain"):
+        with pytest.raises(ConfigError, match="60 training images fill no batch of 61"):
+            launch.refuse(drop, items.stage_items(drop, stage, ["x"], range(2)), SETTING.dataset)
+
+
+@pytest.mark.parametrize("stage", ["train", "retrain", "continual"])
+def test_a_stage_refuses_all_its_items_first(stage):
+    """Before the first call that runs any; the reported seeds of streams with those of tuning."""
+    source = (ROOT / "stages" / f"{stage}.py").read_text()
+    first = source.index("launch.run(")
+    assert "launch.refuse(params, " in source[:first]
+    assert source.count("items.tuning_items") == source[:first].count("items.tuning_items")
 
 
 def test_a_stream_is_refused_before_its_first_step():
