@@ -135,6 +135,7 @@ OTHER: Mapping[str, Any] = {
 Changes = Mapping[str, Any]
 ADAM = {"train.optimizer": "adam", "train.lr": 0.01}
 PROBED = {"measure.enabled": True}
+SMALL = {"compactness": 0.2}
 TRUNK = {
     "dataset": "cifar10",
     "network.kind": "convnet",
@@ -195,7 +196,7 @@ OTHER_DATA = ("dataset", "scale")
 """Parameters that choose other presets, and so anything."""
 OPTIONS: Sequence[tuple[str, Mapping[str, catalogue.Entry], str, Changes]] = [
     ("intervention.selection.grow", catalogue.GROW_SELECTION, "grow", {}),
-    ("intervention.selection.prune", catalogue.PRUNE_SELECTION, "grow_then_prune", {}),
+    ("intervention.selection.prune", catalogue.PRUNE_SELECTION, "grow_then_prune", SMALL),
     ("intervention.insertion", catalogue.INSERTION, "grow", {}),
     ("intervention.gate", catalogue.GATE, "grow", {}),
     ("intervention.optimizer_state", catalogue.OPTIMIZER_STATE, "grow", ADAM),

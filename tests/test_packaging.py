@@ -37,7 +37,7 @@ def listed(*extras):
 def imported(*folders):
     """Return the distributions that the modules of some folders import, inside functions too."""
     by_name = metadata.packages_distributions()
-    own = {*FIRST_PARTY, "benchmarks", *(path.stem for path in ROOT.glob("tests/*.py"))}
+    own = {*FIRST_PARTY, "benchmarks", "soak", *(path.stem for path in ROOT.glob("tests/*.py"))}
     tops = {
         name.split(".")[0]
         for folder in folders

@@ -41,6 +41,8 @@ def test_every_option_of_every_rule_acts(family: str) -> None:
 
 
 RANDOM = {"intervention.selection.grow": "random", "intervention.selection.prune": "random"}
+FEW = {"redo": {"tau": 0.5}, "warm_probe": {"batches": 3}}
+"""Options with which five probe images are enough for a rule to act."""
 USED = {
     "intervention.selection.grow": "grow",
     "intervention.selection.prune": "grow_then_prune",
@@ -56,7 +58,7 @@ def test_without_probes_their_images_act_where_a_rule_looks_at_them_and_else_are
 ) -> None:
     base = {**parameter_table.BASE, **parameter_table.ADAM, **RANDOM, "op": USED[family]}
     for rule in remarks.RULES[family]:
-        chosen = {**base, family: {"rule": rule, "tau": 0.5} if rule == "redo" else rule}
+        chosen = {**base, family: {"rule": rule, **FEW.get(rule, {})}}
         looks = rule in remarks.LOOKING[family.rpartition(".")[2]]
         other = {**chosen, "measure.probe_images": 5}
         made = tried("measure.probe_images", chosen, other, streams=False)
