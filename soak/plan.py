@@ -18,7 +18,7 @@ PLAN: dict[str, Item] = {
     "T1": Item(
         "kill -9 at random points, then the same bytes",
         (
-            "test_interruption.py::test_kill_9_at_random_moments_then_the_same_bytes",
+            "test_interruption.py::test_after_four_kills_9_nobody_is_left_and_a_rerun_gives_the_same_bytes",
             "test_train.py::test_an_interrupted_run_continues_to_the_same_bytes",
             "test_train.py::test_any_run_interrupted_three_times_ends_with_the_same_bytes",
             "test_soak.py::test_a_sample_of_a_loop_finds_nothing_wrong",
@@ -80,6 +80,7 @@ PLAN: dict[str, Item] = {
         (
             "test_interruption.py::test_a_second_run_waits_for_the_first",
             "test_study.py::test_a_second_process_does_not_run_the_same_study",
+            "test_lifeline.py::test_a_child_ends_with_its_parent",
         ),
         "orphans: loop T1 dvc",
     ),
